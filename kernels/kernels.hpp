@@ -1,0 +1,69 @@
+// The table of kernels: what every level offers, in pointers, lengths and byte strides.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "storage.hpp"
+
+namespace stablesoftmax {
+
+enum class Operation { softmax, log_softmax, logsumexp };
+enum class Format { float32, float64, float16, bfloat16 };
+enum class Undefined { nan, zero, uniform };
+
+constexpr size_t operations = 3, formats = 4;
+
+inline size_t item_size(Format format) {
+    return format == Format::float64 ? 8 : format == Format::float32 ? 4 : 2;
+}
+
+// What all rows of a call share, and what a thread owns.
+struct Context {
+    Undefined undefined = Undefined::nan;
+    size_t threads = 1;            // that one row may use
+    void *exponentials = nullptr;  // room for `cached` doubles, or null
+};
+
+// A row up to this long keeps its exponentials between the sweeps; a longer one computes them twice.
+constexpr size_t cached = 1 << 16;
+
+// One row anywhere: any steps, a mask, a temperature.
+struct Row {
+    const char *x;
+    ptrdiff_t x_step;
+    char *y;
+    ptrdiff_t y_step;
+    const char *where;  // bytes, 0 or not; or null
+    ptrdiff_t where_step;
+    double temperature;  // 1: none
+    size_t length;
+};
+
+// `count` rows, each contiguous in x and y.
+using Rows = void (*)(const char *x, ptrdiff_t x_stride, char *y, ptrdiff_t y_stride, size_t count,
+                      size_t length, const Context &);
+
+// `count` rows side by side: element i of row j at x + i·x_step + j·itemsize. The y of logsumexp has
+// one element a row, y_step apart.
+using Columns = void (*)(const char *x, ptrdiff_t x_step, char *y, ptrdiff_t y_step, size_t count,
+                         size_t length, const Context &);
+
+using OneRow = void (*)(const Row &, const Context &);
+
+// Whether the row is undefined: several +inf and no NaN, or nothing but -inf.
+using IsUndefined = bool (*)(const Row &);
+
+struct Kernels {
+    const char *name;
+    Rows rows[operations][formats];
+    Columns columns[operations][formats];
+    OneRow row[operations][formats];
+    IsUndefined is_undefined[formats];
+};
+
+// The level in use; chosen once, by the CPU or by STABLESOFTMAX_ISA. `error` is set, and null
+// returned, where that names no level that this CPU has.
+const Kernels *choose_kernels(const char *forced, const char **error);
+
+}  // namespace stablesoftmax

@@ -1,0 +1,257 @@
+#include "plan.hpp"
+
+#include <atomic>
+#include <cstdlib>
+
+#include "parallel.hpp"
+
+#if defined(__x86_64__)
+#include <xmmintrin.h>
+#endif
+
+namespace stablesoftmax {
+namespace {
+
+constexpr size_t elements_per_thread = 1 << 15;  // below, waking a thread costs more than it does
+constexpr size_t elements_per_slice = 1 << 24;   // between two polls: tens of milliseconds at most
+
+// Rounding to nearest and no flushing while a kernel runs, whatever the host has set (torch's
+// set_flush_denormal, say); then the host's own again, without the flags that the kernel raised.
+class FloatingPoint {
+#if defined(__x86_64__)
+    unsigned saved = _mm_getcsr();
+
+  public:
+    FloatingPoint() { _mm_setcsr(0x1f80); }
+    ~FloatingPoint() { _mm_setcsr(saved); }
+#elif defined(__aarch64__)
+    unsigned long saved = __builtin_aarch64_get_fpcr64();
+
+  public:
+    FloatingPoint() { __builtin_aarch64_set_fpcr64(0); }
+    ~FloatingPoint() { __builtin_aarch64_set_fpcr64(saved); }
+#endif
+};
+
+// A thread's room for the exponentials of one row.
+struct Scratch {
+    void *memory = std::malloc(cached * sizeof(double));
+    ~Scratch() { std::free(memory); }
+};
+
+void *scratch() {
+    thread_local Scratch mine;
+    return mine.memory;
+}
+
+// Sizes and strides of the batch, read together.
+struct Batch {
+    Job &job;
+
+    void remove(int d) {
+        --job.dimensions;
+        for (int k = d; k < job.dimensions; ++k) copy(k, k + 1);
+    }
+
+    void copy(int to, int from) {
+        job.shape[to] = job.shape[from];
+        job.x_stride[to] = job.x_stride[from];
+        job.y_stride[to] = job.y_stride[from];
+        job.where_stride[to] = job.where_stride[from];
+        job.temperature_stride[to] = job.temperature_stride[from];
+    }
+
+    bool continues(int d) const {  // dimension d steps over all of dimension d + 1
+        ptrdiff_t n = static_cast<ptrdiff_t>(job.shape[d + 1]);
+        return job.x_stride[d] == n * job.x_stride[d + 1] && job.y_stride[d] == n * job.y_stride[d + 1] &&
+               (!job.where || job.where_stride[d] == n * job.where_stride[d + 1]) &&
+               (!job.temperature || job.temperature_stride[d] == n * job.temperature_stride[d + 1]);
+    }
+
+    // Drop dimensions of one, join those that are one in memory.
+    void simplify() {
+        for (int d = job.dimensions - 1; d >= 0; --d)
+            if (job.shape[d] == 1) remove(d);
+        for (int d = job.dimensions - 2; d >= 0; --d)
+            if (continues(d)) {
+                job.shape[d + 1] *= job.shape[d];
+                remove(d);
+            }
+    }
+
+    size_t size() const {
+        size_t n = 1;
+        for (int d = 0; d < job.dimensions; ++d) n *= job.shape[d];
+        return n;
+    }
+
+    // Make dimension d the last.
+    void move_last(int d) {
+        copy(max_dimensions - 1, d);
+        remove(d);
+        copy(job.dimensions++, max_dimensions - 1);
+    }
+};
+
+struct Offsets {
+    ptrdiff_t x = 0, y = 0, where = 0, temperature = 0;
+};
+
+Offsets offsets_of(const Job &job, size_t index, int dimensions) {
+    Offsets at;
+    for (int d = dimensions - 1; d >= 0; --d) {
+        ptrdiff_t i = static_cast<ptrdiff_t>(index % job.shape[d]);
+        index /= job.shape[d];
+        at.x += i * job.x_stride[d];
+        at.y += i * job.y_stride[d];
+        at.where += i * job.where_stride[d];
+        at.temperature += i * job.temperature_stride[d];
+    }
+    return at;
+}
+
+Row row_of(const Job &job, size_t index) {
+    Offsets at = offsets_of(job, index, job.dimensions);
+    double temperature = job.temperature ? *reinterpret_cast<const double *>(job.temperature + at.temperature) : 1;
+    const char *where = job.where ? job.where + at.where : nullptr;
+    return {job.x + at.x, job.x_step, job.y + at.y, job.y_step, where, job.where_step, temperature, job.length};
+}
+
+enum class Road { rows, columns, single };
+
+struct Plan {
+    const Kernels &kernels;
+    Job &job;
+    Road road;
+    size_t units;     // what the threads share: rows, or tiles of columns
+    size_t per_line;  // units along the last batch dimension
+    size_t tile;      // columns a unit
+    size_t row_threads = 1;
+
+    Plan(const Kernels &kernels, Job &job) : kernels(kernels), job(job) { choose(); }
+
+    bool reduces() const { return job.operation == Operation::logsumexp; }
+
+    void choose() {
+        Batch batch{job};
+        batch.simplify();
+        const ptrdiff_t item = static_cast<ptrdiff_t>(item_size(job.format));
+        tile = 1;
+        road = Road::single;
+        if (!job.where && !job.temperature) {
+            if (job.x_step == item && (reduces() || job.y_step == item)) {
+                road = Road::rows;
+            } else if (int d = contiguous_dimension(item); d >= 0) {
+                road = Road::columns;
+                batch.move_last(d);
+                tile = 256 / item_size(job.format);
+            }
+        }
+        size_t line = job.dimensions ? job.shape[job.dimensions - 1] : 1;
+        per_line = (line + tile - 1) / tile;
+        units = line ? batch.size() / line * per_line : 0;
+    }
+
+    // The batch dimension along which lanes can run, or -1.
+    int contiguous_dimension(ptrdiff_t item) const {
+        constexpr size_t worth_it = 4;
+        for (int d = job.dimensions - 1; d >= 0; --d)
+            if (job.x_stride[d] == item && (reduces() || job.y_stride[d] == item) && job.shape[d] >= worth_it)
+                return d;
+        return -1;
+    }
+
+    void run_units(size_t first, size_t last) {
+        FloatingPoint environment;
+        Context context{job.undefined, row_threads, scratch()};
+        const size_t op = static_cast<size_t>(job.operation), format = static_cast<size_t>(job.format);
+        if (road == Road::single) {
+            for (size_t u = first; u < last; ++u) kernels.row[op][format](row_of(job, u), context);
+            return;
+        }
+        const int last_dimension = job.dimensions - 1;
+        const size_t line = job.dimensions ? job.shape[last_dimension] : 1;
+        const ptrdiff_t x_stride = job.dimensions ? job.x_stride[last_dimension] : 0;
+        const ptrdiff_t y_stride = job.dimensions ? job.y_stride[last_dimension] : 0;
+        while (first < last) {
+            size_t in_line = first % per_line;
+            size_t now = per_line - in_line < last - first ? per_line - in_line : last - first;
+            Offsets at = offsets_of(job, first / per_line, last_dimension < 0 ? 0 : last_dimension);
+            size_t begin = in_line * tile;
+            size_t count = line - begin < now * tile ? line - begin : now * tile;
+            const char *x = job.x + at.x + static_cast<ptrdiff_t>(begin) * x_stride;
+            char *y = job.y + at.y + static_cast<ptrdiff_t>(begin) * y_stride;
+            if (road == Road::rows)
+                kernels.rows[op][format](x, x_stride, y, y_stride, count, job.length, context);
+            else
+                kernels.columns[op][format](x, job.x_step, y, reduces() ? y_stride : job.y_step, count,
+                                            job.length, context);
+            first += now;
+        }
+    }
+
+    static void part(void *plan, size_t first, size_t last) { static_cast<Plan *>(plan)->run_units(first, last); }
+
+    bool run(Poll poll) {
+        if (units == 0) return true;
+        const size_t unit_elements = job.length * tile ? job.length * tile : 1;
+        const size_t elements = units * unit_elements;
+        size_t threads = elements / elements_per_thread;
+        threads = threads < thread_count() ? threads : thread_count();
+        if (units < threads) {
+            row_threads = threads;
+            threads = 1;
+        }
+        size_t slice = elements_per_slice / unit_elements ? elements_per_slice / unit_elements : 1;
+        for (size_t first = 0; first < units; first += slice) {
+            size_t count = units - first < slice ? units - first : slice;
+            run_slice(first, count, threads);
+            if (first + count < units && poll && !poll()) return false;
+        }
+        return true;
+    }
+
+    void run_slice(size_t first, size_t count, size_t threads) {
+        if (threads <= 1) return run_units(first, first + count);
+        struct Slice {
+            Plan *plan;
+            size_t first;
+        } slice{this, first};
+        auto part = [](void *argument, size_t from, size_t to) {
+            auto *mine = static_cast<Slice *>(argument);
+            mine->plan->run_units(mine->first + from, mine->first + to);
+        };
+        parallel_for(count, threads, part, &slice);
+    }
+};
+
+}  // namespace
+
+bool run(const Kernels &kernels, Job &job, Poll poll) { return Plan(kernels, job).run(poll); }
+
+ptrdiff_t first_undefined(const Kernels &kernels, const Job &job) {
+    FloatingPoint environment;
+    size_t rows = 1;
+    for (int d = 0; d < job.dimensions; ++d) rows *= job.shape[d];
+    auto is_undefined = kernels.is_undefined[static_cast<size_t>(job.format)];
+    for (size_t r = 0; r < rows; ++r)
+        if (is_undefined(row_of(job, r))) return static_cast<ptrdiff_t>(r);
+    return -1;
+}
+
+void run_small(const Kernels &kernels, Operation operation, Format format, const char *x, char *y, size_t outer,
+               size_t length, size_t inner) {
+    FloatingPoint environment;
+    Context context{Undefined::nan, 1, scratch()};
+    const size_t op = static_cast<size_t>(operation), f = static_cast<size_t>(format);
+    const size_t item = item_size(format);
+    const bool reduces = operation == Operation::logsumexp;
+    const ptrdiff_t x_slab = static_cast<ptrdiff_t>(length * inner * item);
+    const ptrdiff_t y_slab = reduces ? static_cast<ptrdiff_t>(inner * item) : x_slab;
+    if (inner == 1) return kernels.rows[op][f](x, x_slab, y, y_slab, outer, length, context);
+    const ptrdiff_t step = static_cast<ptrdiff_t>(inner * item);
+    for (size_t o = 0; o < outer; ++o, x += x_slab, y += y_slab)
+        kernels.columns[op][f](x, step, y, reduces ? static_cast<ptrdiff_t>(item) : step, inner, length, context);
+}
+
+}  // namespace stablesoftmax
