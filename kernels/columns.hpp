@@ -15,8 +15,8 @@ struct Slot;
 template <>
 struct Slot<float> {
     Accumulator<float> sum;
-    INLINE Sum<float, Vector<double>> low() const { return {sum.total().low}; }
-    INLINE Sum<float, Vector<double>> high() const { return {sum.total().high}; }
+    INLINE Sum<float, Vector<double>> low() const { return {sum.low}; }
+    INLINE Sum<float, Vector<double>> high() const { return {sum.high}; }
 };
 
 template <>
@@ -58,7 +58,6 @@ template <Operation op, class S, size_t vectors>
 struct ColumnTask {
     using T = compute<S>;
     static constexpr size_t W = Lanes<T>::count;
-    static constexpr bool is_softmax = op == Operation::softmax;
 
     const char *x;
     ptrdiff_t x_step;
@@ -68,7 +67,7 @@ struct ColumnTask {
     const Context &context;
     T *exponentials = nullptr;  // length × vectors × W, or null
     Shift<T> shift[vectors]{};
-    Vector<T> guess[vectors]{}, max[vectors]{}, min[vectors]{};
+    Vector<T> guess[vectors]{}, extreme[vectors]{};
     ColumnSums<T> sums[vectors]{};
     Bits<T> settled[vectors]{};  // lanes whose sum can be trusted
 
@@ -89,27 +88,33 @@ struct ColumnTask {
         for (size_t begin = 0; begin < length; begin += block_size) {
             size_t end = length - begin < block_size ? length : begin + block_size;
             Slot<T> slots[vectors][W] = {};
-            for (size_t i = begin; i < end; ++i)
+            for (size_t i = begin; i < end; ++i) {
                 for (size_t v = 0; v < vectors; ++v) absorb<skipping>(i, v, slots[v][i % W].sum);
+                if ((i + 1) % (stretch * W) == 0 || i + 1 == end) settle(slots);
+            }
             for (size_t v = 0; v < vectors; ++v) add_block<T>(total[v], slots[v]);
         }
     }
 
+    static void settle(Slot<T> (&slots)[vectors][W]) {
+        for (auto &column : slots)
+            for (Slot<T> &slot : column) slot.sum.settle();
+    }
+
+    INLINE Exponential<T, false> exponential(size_t v) const { return Exponential<T, false>(shift[v]); }
+
     template <bool skipping>
     INLINE void absorb(size_t i, size_t v, Accumulator<T> &sum) {
         Vector<T> value = load_x(i, v);
-        Exponential<T> exp = exponential<T, false, true>(value, Vector<T>{}, shift[v]);
+        Pair<T> e = exponential(v).template pair<false>(value, Vector<T>{});
         if constexpr (skipping) {
-            exp.value = value == max[v] ? Vector<T>{} : exp.value;
-            exp.residual = value == max[v] ? Vector<T>{} : exp.residual;
+            e = {value == extreme[v] ? Vector<T>{} : e.head, value == extreme[v] ? Vector<T>{} : e.tail};
         } else {
-            max[v] = maximum(value, max[v]);
-            if constexpr (is_softmax) min[v] = minimum(value, min[v]);
+            extreme[v] = Extreme<op>::of(value, extreme[v]);
         }
-        if constexpr (is_softmax)
-            if (exponentials) store(exponentials + (i * vectors + v) * W, exp.value);
-        sum.add(exp.value);
-        sum.add_residual(exp.residual);
+        if constexpr (op == Operation::softmax)
+            if (exponentials) store(exponentials + (i * vectors + v) * W, e.head + e.tail);
+        sum.add(term<op, T>(e));
     }
 
     // One sweep at the guess of each column's first element. False if some column is not settled.
@@ -118,12 +123,11 @@ struct ColumnTask {
         for (size_t v = 0; v < vectors; ++v) {
             guess[v] = finite_or_zero<T>(load_x(0, v));
             shift[v] = shift_at<T>(guess[v]);
-            max[v] = broadcast<T>(-std::numeric_limits<T>::infinity());
-            min[v] = -max[v];
+            extreme[v] = Extreme<op>::template none<T>();
         }
         sweep<false>(sums);
         for (size_t v = 0; v < vectors; ++v) {
-            settled[v] = trusted<T>(max[v], guess[v], sums[v].rounded());
+            settled[v] = trusted<T>(sums[v].rounded());
             all &= !any(~settled[v]);
         }
         return all;
@@ -144,7 +148,7 @@ struct ColumnTask {
             for (size_t v = 0; v < vectors; ++v) {
                 Vector<T> e = exponentials
                                   ? load(exponentials + (i * vectors + v) * W)
-                                  : exponential<T, false, false>(load_x(i, v), Vector<T>{}, shift[v]).value;
+                                  : exponential(v).template value<false>(load_x(i, v), Vector<T>{});
                 store_y(i, v, careful ? times_carefully<T>(e, scale[v]) : times<T>(e, scale[v]));
             }
     }
@@ -165,42 +169,43 @@ struct ColumnTask {
     bool has_dominated() {
         bool found = false;
         for (size_t v = 0; v < vectors; ++v) {
-            Exponential<T> e = top(v);
+            Pair<T> e = top(v);
             if constexpr (sizeof(T) == 4) {
-                Wide t = widen(e.value), r = widen(e.residual);
+                Wide t = widen(e.head), r = widen(e.tail);
                 found |= any(others_of<T>(sums[v].low, t.low, r.low).dominated);
                 found |= any(others_of<T>(sums[v].high, t.high, r.high).dominated);
             } else {
-                found |= any(others_of<T>(sums[v].low, e.value, e.residual).dominated);
+                found |= any(others_of<T>(sums[v].low, e.head, e.tail).dominated);
             }
         }
         return found;
     }
 
-    INLINE Exponential<T> top(size_t v) {
-        return exponential<T, false, true>(max[v], Vector<T>{}, shift[v]);
+    // The maximum's own term.
+    INLINE Pair<T> top(size_t v) {
+        return term<op, T>(exponential(v).template pair<false>(extreme[v], Vector<T>{}));
     }
 
     void logarithms(Logarithms *result) {
         ColumnSums<T> without[vectors] = {};
         if (has_dominated()) sweep<true>(without);
         for (size_t v = 0; v < vectors; ++v) {
-            Exponential<T> e = top(v);
+            Pair<T> e = top(v);
             if constexpr (sizeof(T) == 4) {
-                Wide t = widen(e.value), r = widen(e.residual);
+                Wide t = widen(e.head), r = widen(e.tail);
                 result[v].low = logarithm(sums[v].low, without[v].low, t.low, r.low);
                 result[v].high = logarithm(sums[v].high, without[v].high, t.high, r.high);
             } else {
-                result[v].low = logarithm(sums[v].low, without[v].low, e.value, e.residual);
+                result[v].low = logarithm(sums[v].low, without[v].low, e.head, e.tail);
             }
         }
     }
 
     INLINE Pair<T> normalizer_of(size_t v, Logarithms log) {
         if constexpr (sizeof(T) == 4)
-            return normalizer(widen(max[v]), Wide{log.low.head + log.low.tail, log.high.head + log.high.tail});
+            return normalizer(widen(extreme[v]), Wide{log.low.head + log.low.tail, log.high.head + log.high.tail});
         else
-            return normalizer(max[v], log.low);
+            return normalizer(extreme[v], log.low);
     }
 
     void write_log_softmax() {
@@ -240,7 +245,7 @@ struct ColumnTask {
         bool none_left = !all && x == y;  // in place: the column must be read before it is written
         if (!none_left) {
             if constexpr (op == Operation::softmax)
-                wide_spread() ? write_softmax<true>() : write_softmax<false>();
+                may_be_subnormal() ? write_softmax<true>() : write_softmax<false>();
             else if constexpr (op == Operation::log_softmax)
                 write_log_softmax();
             else
@@ -251,10 +256,11 @@ struct ColumnTask {
             if (none_left || !settled[c / W][c % W]) redo(c);
     }
 
-    bool wide_spread() const {
-        bool wide = false;
-        for (size_t v = 0; v < vectors; ++v) wide |= any(~(max[v] - min[v] <= Limits<T>::spread));
-        return wide;
+    bool may_be_subnormal() const {
+        bool found = false;
+        for (size_t v = 0; v < vectors; ++v)
+            found |= any(~(extreme[v] >= lowest_normal<T>(guess[v], sums[v].rounded())));
+        return found;
     }
 };
 

@@ -42,49 +42,48 @@ INLINE void store_lanes(S *p, Vector<compute<S>> v, size_t lanes) {
     lanes == Lanes<compute<S>>::count ? store(p, v) : store_first(p, v, lanes);
 }
 
-template <class T>
-INLINE T largest(Vector<T> v) {
-    T lanes[Lanes<T>::count];
-    store(lanes, v);
-    for (size_t half = Lanes<T>::count / 2; half > 0; half /= 2)
-        for (size_t j = 0; j < half; ++j)
-            lanes[j] = lanes[j] > lanes[j + half] ? lanes[j] : lanes[j + half];
-    return lanes[0];
+// A term of the sum, unrounded: in [1.5, -2.7] one term is most of the sum, and its rounding would be
+// every result's error. The logarithms take the maximum's term out again, and have its tail small.
+template <Operation op, class T>
+INLINE Pair<T> term(Pair<T> e) {
+    if constexpr (op == Operation::softmax) return e;
+    Vector<T> value = e.head + e.tail;
+    return {value, (e.head - value) + e.tail};
 }
 
-// Sum the exponentials of a block, with what their rounding dropped (in [1.5, -2.7] one rounded term
-// is most of the sum, and its error would be every result's). For softmax they go to `e` if it is
-// given. With `skipping`, elements equal to `skipped` are left out.
-template <Operation op, bool with_low, bool skipping, class S, class T = compute<S>>
-INLINE Partial<T> absorb(Chunk<S> block, T *e, size_t count, Shift<T> shift, Vector<T> skipped) {
-    constexpr bool is_softmax = op == Operation::softmax;
+// Sum the exponentials of a block. For softmax they go to `kept` if it is given. With `skipping`,
+// elements equal to `skipped` are left out.
+template <Operation op, bool with_low, bool skipping, bool plain, class S, class T = compute<S>>
+INLINE Partial<op, T> absorb(Chunk<S> block, T *kept, size_t count, Shift<T> shift, Vector<T> skipped) {
+    constexpr size_t part = stretch * Lanes<T>::count;
+    const Exponential<T, plain> exponential(shift);
     Accumulator<T> sum;
-    Vector<T> max = broadcast<T>(-std::numeric_limits<T>::infinity()), min = -max;
-    for_vectors<T>(count, [&](size_t i, size_t lanes) __attribute__((always_inline)) {
+    Vector<T> extreme = Extreme<op>::template none<T>();
+    auto add = [&](size_t i, size_t lanes) __attribute__((always_inline)) {
         Vector<T> x = load_lanes(block.x + i, lanes);
         Vector<T> low{};
         if constexpr (with_low) low = load_lanes(block.low + i, lanes);
-        max = maximum(x, max);
-        if constexpr (is_softmax) min = minimum(x, min);
-        Exponential<T> exp = exponential<T, with_low, true>(x, low, shift);
-        if (lanes < Lanes<T>::count) {
-            exp.value = first_lanes<T>(exp.value, lanes);
-            exp.residual = first_lanes<T>(exp.residual, lanes);
-        }
-        if constexpr (skipping) {
-            exp.value = x == skipped ? Vector<T>{} : exp.value;
-            exp.residual = x == skipped ? Vector<T>{} : exp.residual;
-        }
-        if constexpr (is_softmax)
-            if (e) store_lanes(e + i, exp.value, lanes);
-        sum.add(exp.value);
-        sum.add_residual(exp.residual);
-    });
-    return {largest<T>(max), -largest<T>(-min), sum.along()};
+        extreme = Extreme<op>::of(x, extreme);
+        Pair<T> e = exponential.template pair<with_low>(x, low);
+        if (lanes < Lanes<T>::count) e = {first_lanes<T>(e.head, lanes), first_lanes<T>(e.tail, lanes)};
+        if constexpr (skipping) e = {x == skipped ? Vector<T>{} : e.head, x == skipped ? Vector<T>{} : e.tail};
+        if constexpr (op == Operation::softmax)
+            if (kept) store_lanes(kept + i, e.head + e.tail, lanes);
+        sum.add(term<op, T>(e));
+    };
+    for (size_t begin = 0; begin < count; begin += part) {
+        size_t now = count - begin < part ? count - begin : part;
+        for_vectors<T>(now, [&](size_t i, size_t lanes) __attribute__((always_inline)) { add(begin + i, lanes); });
+        sum.settle();
+    }
+    return {Extreme<op>::template along<T>(extreme), sum.along()};
 }
 
 // ---------------------------------------------------------------------------------------------
 // From sums to results
+
+INLINE Vector<double> low_half(Vector<float> v) { return widen(v).low; }
+INLINE Vector<double> low_half(Vector<double> v) { return v; }
 
 // 1 / sum for the lanes of T: p = (e·head + e·tail)·down.
 template <class T>
@@ -93,26 +92,29 @@ struct Factor {
 };
 
 INLINE Factor<double> factor_of(Sum<double, Vector<double>> sum) {
-    Reciprocal r = reciprocal(sum.head, sum.rest);
+    Reciprocal r = reciprocal(sum);
     return {r.head, r.tail, r.down};
 }
 
 INLINE Factor<float> factor_of(Sum<float, Vector<double>> low, Sum<float, Vector<double>> high) {
-    Reciprocal a = reciprocal(low.head, Vector<double>{}), b = reciprocal(high.head, Vector<double>{});
-    Vector<float> head = narrow({a.head, b.head});
-    Wide back = widen(head);
-    Vector<float> tail = narrow({a.head - back.low, b.head - back.high});
-    return {head, tail, narrow({a.down, b.down})};
+    Reciprocal a = reciprocal(low), b = reciprocal(high);
+    return {narrow({a.head, b.head}), narrow({a.tail, b.tail}), narrow({a.down, b.down})};
+}
+
+// e / sum, short of the power of two.
+template <class T>
+INLINE Vector<T> product(Vector<T> e, Factor<T> f) {
+    if constexpr (has_fma) {
+        return multiply_add(e, f.head, e * f.tail);
+    } else {
+        Pair<T> p = two_product<T>(e, f.head);
+        return p.head + (p.tail + e * f.tail);
+    }
 }
 
 template <class T>
 INLINE Vector<T> times(Vector<T> e, Factor<T> f) {
-    if constexpr (has_fma) {
-        return multiply_add(e, f.head, e * f.tail) * f.down;
-    } else {
-        Pair<T> p = two_product<T>(e, f.head);
-        return (p.head + (p.tail + e * f.tail)) * f.down;
-    }
+    return product<T>(e, f) * f.down;
 }
 
 // The same where results may be subnormal, without arithmetic on subnormals (a microcode assist
@@ -120,13 +122,13 @@ INLINE Vector<T> times(Vector<T> e, Factor<T> f) {
 template <class T>
 INLINE Vector<T> times_carefully(Vector<T> e, Factor<T> f) {
     using L = Limits<T>;
-    Vector<T> p = e * f.head;
+    Vector<T> p = product<T>(e, f);
     Bits<T> subnormal = p < L::smallest_normal / f.down;
     // 2^149 and 2^1074 are beyond their formats: two steps.
     Vector<T> units = (subnormal ? p : Vector<T>{}) * (f.down * L::units_high * L::units_low);
     Vector<T> magic = broadcast<T>(L::subnormal_places);
     Vector<T> tiny = from_bits<T>(bits_of<T>(units + magic) - bits_of<T>(magic));
-    return subnormal ? tiny : times<T>(subnormal ? broadcast<T>(1) : e, f);
+    return subnormal ? tiny : (subnormal ? broadcast<T>(1) : p) * f.down;
 }
 
 // max + logarithm, so that log p = (x - head) - tail: x - head is exact where it cancels, and
@@ -211,21 +213,21 @@ void scatter(const T *from, char *to, ptrdiff_t step, size_t count) {
 
 constexpr size_t staged_room = block_size + 64;  // a block, and what whole vectors write beyond it
 
-// Elements anywhere: gathered, converted to T, masked, divided by the temperature.
-template <class T>
+// Elements anywhere: gathered, converted to T, masked, and if `tempered` divided by the temperature.
+template <class T, bool tempered>
 struct StagedSource {
     using Storage = T;
-    static constexpr bool with_low = sizeof(T) == 8;
+    static constexpr bool with_low = tempered;
 
     const Row &row;
     Gather<T> gather;
     T center = 0;    // subtracted before the division, by the rule of shift_at
-    T peak = 0;      // the maximum, where the temperature is 0
+    T peak = 0;      // the maximum
     alignas(64) T x[staged_room];
     alignas(64) T low[with_low ? staged_room : 1];
 
     StagedSource(const Row &row, Gather<T> gather) : row(row), gather(gather) {
-        if (row.temperature != 1) find_center();
+        if constexpr (tempered) find_center();
     }
     // A source of one's own for the same row: all but the blocks.
     StagedSource(const StagedSource &other)
@@ -256,14 +258,14 @@ struct StagedSource {
 
     Chunk<T> chunk(size_t begin, size_t count) {
         fetch(begin, count);
-        if constexpr (with_low) std::memset(low, 0, count * sizeof(T));
-        if (row.temperature != 1) divide(count);
+        if constexpr (tempered) divide(count);
         return {x, low};
     }
 
     // x / temperature, as x + low. The limits are rows of 0 and -inf: at 0 the maximum alone is
     // left, at infinity all that is finite is the same.
     void divide(size_t count) {
+        std::memset(low, 0, count * sizeof(T));
         constexpr T infinity = std::numeric_limits<T>::infinity();
         const T temperature = static_cast<T>(row.temperature);
         if (temperature == 0) {
@@ -271,12 +273,14 @@ struct StagedSource {
                 for (size_t i = 0; i < count; ++i) x[i] = x[i] == peak ? 0 : x[i] < peak ? -infinity : x[i];
         } else if (temperature == infinity) {
             for (size_t i = 0; i < count; ++i) x[i] = x[i] - x[i] == 0 ? 0 : x[i];
-        } else if constexpr (with_low) {
-            const double inverse = 1 / temperature;
-            const Pair<double> back = two_product<double>(broadcast(inverse), broadcast(temperature));
+        } else {
+            // 1 / 1e-320 would overflow; lifting both sides by a power of two changes nothing else.
+            const double lift = temperature < 0x1p-900 ? 0x1p200 : 1, lifted = temperature * lift;
+            const double inverse = 1 / lifted;
+            const Pair<double> back = two_product<double>(broadcast(inverse), broadcast(lifted));
             const Vector<double> inverse_rest = ((1 - back.head) - back.tail) * inverse;
             for (size_t i = 0; i < count; i += Lanes<double>::count) {
-                Vector<double> d = load(x + i) - center;
+                Vector<double> d = (load(x + i) - center) * lift;
                 Pair<double> q = two_product<double>(d, broadcast(inverse));
                 Vector<double> rest = q.tail + d * inverse_rest;
                 store(x + i, q.head);
@@ -337,57 +341,81 @@ struct RowTask {
     size_t length;
     const Context &context;
     T *exponentials = nullptr;  // kept between the sweeps, or null
+    Vector<T> guess{};
     Shift<T> shift{};
-    Partial<T> total{};
+    Partial<op, T> total{};
 
     bool parallel() const { return context.threads > 1 && length >= parallel_length; }
 
     template <bool skipping>
-    Partial<T> sweep(Vector<T> skipped) {
-        if (parallel()) return parallel_sweep<skipping>(skipped);
-        Partial<T> sum;
+    Partial<op, T> sweep(Vector<T> skipped) {
+        return parallel() ? parallel_sweep<skipping>(skipped) : serial_sweep<skipping>(skipped);
+    }
+
+    template <bool skipping>
+    Partial<op, T> serial_sweep(Vector<T> skipped) {
+        Partial<op, T> sum;
         for_blocks(length, [&](size_t begin, size_t count) {
             T *e = exponentials ? exponentials + begin : nullptr;
-            Chunk<S> block = source.chunk(begin, count);
-            sum = merge(sum, absorb<op, with_low, skipping>(block, e, count, shift, skipped));
+            sum = merge(sum, absorb_chunk<skipping>(source.chunk(begin, count), e, count, skipped));
         });
         return sum;
     }
 
+    template <bool skipping>
+    INLINE Partial<op, T> absorb_chunk(Chunk<S> block, T *e, size_t count, Vector<T> skipped) const {
+        constexpr size_t worth_it = 8 * Lanes<T>::count;  // to make the tables ready
+        if (count >= worth_it && Exponential<T, true>::is_plain(shift))
+            return absorb<op, with_low, skipping, true>(block, e, count, shift, skipped);
+        return absorb<op, with_low, skipping, false>(block, e, count, shift, skipped);
+    }
+
     // The same blocks, merged in the same order.
     template <bool skipping>
-    Partial<T> parallel_sweep(Vector<T> skipped) {
+    Partial<op, T> parallel_sweep(Vector<T> skipped) {
         size_t blocks = (length + block_size - 1) / block_size;
-        auto *parts = static_cast<Partial<T> *>(std::malloc(blocks * sizeof(Partial<T>)));
-        for_parts(length, parts ? context.threads : 1, [&](size_t first, size_t last) {
+        using Part = Partial<op, T>;
+        auto *parts = static_cast<Part *>(std::aligned_alloc(alignof(Part), blocks * sizeof(Part)));
+        if (!parts) return serial_sweep<skipping>(skipped);
+        for_parts(length, context.threads, [&](size_t first, size_t last) {
             Source own(source);
             T *none = nullptr;
             for (size_t begin = first; begin < last && begin < length; begin += block_size) {
                 size_t count = length - begin < block_size ? length - begin : block_size;
-                Chunk<S> block = own.chunk(begin, count);
                 parts[begin / block_size] =
-                    absorb<op, with_low, skipping>(block, none, count, shift, skipped);
+                    absorb_chunk<skipping>(own.chunk(begin, count), none, count, skipped);
             }
         });
-        Partial<T> sum;
+        Part sum;
         for (size_t b = 0; b < blocks; ++b) sum = merge(sum, parts[b]);
         std::free(parts);
         return sum;
     }
 
-    // Sum at a guess of the maximum, the first element; if the true one is too far above it, again
-    // at the true one. False: NaN, an infinite maximum, or nothing but -inf.
+    // Sum at a guess of the maximum: the first element, which it cannot be below. If the true one is
+    // too far above, again at the true one. False: NaN, an infinite maximum, nothing but -inf.
     bool measure() {
-        Vector<T> guess = finite_or_zero<T>(load_first(source.chunk(0, 1).x, 1));
-        for (int attempt = 0; attempt < 2; ++attempt) {
-            shift = shift_at<T>(guess);
-            total = sweep<false>(guess);
-            Vector<T> sum = broadcast(static_cast<T>(total.sum.head));
-            if (trusted<T>(broadcast(total.max), guess, sum)[0]) return true;
-            guess = broadcast(total.max);
-            if (total.max - total.max != 0) return false;
-        }
-        return false;
+        guess = finite_or_zero<T>(broadcast(first_lane(load_first(source.chunk(0, 1).x, 1))));
+        if (measure_at_guess()) return true;
+        guess = finite_or_zero<T>(broadcast(maximum_of_row()));
+        return measure_at_guess();
+    }
+
+    bool measure_at_guess() {
+        shift = shift_at<T>(guess);
+        total = sweep<false>(guess);
+        return trusted<T>(rounded(total.sum))[0];
+    }
+
+    static INLINE T first_lane(Vector<T> v) { return v[0]; }
+
+    __attribute__((noinline, cold)) T maximum_of_row() {
+        Vector<T> max = broadcast(-std::numeric_limits<T>::infinity());
+        for_blocks(length, [&](size_t begin, size_t count) {
+            Chunk<S> block = source.chunk(begin, count);
+            for_vectors<T>(count, [&](size_t i, size_t lanes) { max = maximum(load_lanes(block.x + i, lanes), max); });
+        });
+        return Extreme<Operation::logsumexp>::along<T>(max)[0];
     }
 
     // What the division by the temperature left over at the first maximum.
@@ -399,33 +427,29 @@ struct RowTask {
             Chunk<S> block = source.chunk(begin, count);
             for (size_t i = 0; i < count && !done; ++i)
                 if constexpr (with_low)
-                    if (block.x[i] == total.max) found = block.low[i], done = true;
+                    if (block.x[i] == total.extreme[0]) found = block.low[i], done = true;
         });
         return found;
     }
 
     // log1p(r), r the sum of all other terms relative to the maximum's.
     Pair<double> logarithm(T low) {
-        Exponential<T> e = exponential<T, with_low, true>(broadcast(total.max), broadcast(low), shift);
-        Vector<double> top = broadcast<double>(e.value[0]), rest = broadcast<double>(e.residual[0]);
-        Others<T> others = others_of<T>(spread(total.sum), top, rest);
+        Pair<T> e = Exponential<T, false>(shift).template pair<with_low>(total.extreme, broadcast(low));
+        Pair<T> own = term<op, T>(e);
+        Vector<double> top = low_half(own.head), rest = low_half(own.tail);
+        Others<T> others = others_of<T>(total.sum, top, rest);
         if (others.dominated[0]) {
-            Sum<T, Vector<double>> sum = spread(sweep<true>(broadcast(total.max)).sum);
+            Sum<T, Vector<double>> sum = sweep<true>(total.extreme).sum;
             others.head = sum.head, others.rest = sum.tail();
         }
         return log1p_ratio(others.head, others.rest, top, rest);
     }
 
-    static INLINE Sum<float, Vector<double>> spread(Sum<float, double> s) { return {broadcast(s.head)}; }
-    static INLINE Sum<double, Vector<double>> spread(Sum<double, double> s) {
-        return {broadcast(s.head), broadcast(s.rest)};
-    }
-
     Factor<T> factor() {
         if constexpr (sizeof(T) == 4)
-            return factor_of(spread(total.sum), spread(total.sum));
+            return factor_of(total.sum, total.sum);
         else
-            return factor_of(spread(total.sum));
+            return factor_of(total.sum);
     }
 
     // Call f(source block, sink block, begin, count) for each block, and hand it to the sink.
@@ -449,46 +473,50 @@ struct RowTask {
     template <bool careful>
     void write_softmax() {
         const Factor<T> scale = factor();
-        auto finish = [&](Vector<T> e) __attribute__((always_inline)) {
+        auto finish = [scale](Vector<T> e) __attribute__((always_inline)) {
             return careful ? times_carefully<T>(e, scale) : times<T>(e, scale);
         };
         emit([&](Source &from, Out *y, size_t begin, size_t count) {
             if (exponentials) {
                 const T *e = exponentials + begin;
-                for_vectors<T>(count, [&](size_t i, size_t lanes) __attribute__((always_inline)) {
+                for_vectors<T>(count, [=](size_t i, size_t lanes) __attribute__((always_inline)) {
                     store_lanes(y + i, finish(load_lanes(e + i, lanes)), lanes);
                 });
                 return;
             }
             Chunk<S> block = from.chunk(begin, count);
+            const Exponential<T, false> exponential(shift);
             for_vectors<T>(count, [&](size_t i, size_t lanes) __attribute__((always_inline)) {
                 Vector<T> low{};
                 if constexpr (with_low) low = load_lanes(block.low + i, lanes);
-                Vector<T> x = load_lanes(block.x + i, lanes);
-                store_lanes(y + i, finish(exponential<T, with_low, false>(x, low, shift).value), lanes);
+                Vector<T> e = exponential.template value<with_low>(load_lanes(block.x + i, lanes), low);
+                store_lanes(y + i, finish(e), lanes);
             });
         });
     }
 
-    // The logarithm of the sum.
-    Pair<T> normalize() {
-        T low = low_of_max();
+    // The logarithm of the sum; with a low part, maximum and log1p(r) apart: [1.32, 1.4] / 1e-3 leaves
+    // 1e-13 in the low parts, and 1.8e-35 in the logarithm.
+    Pair<T> normalize(T low) {
         Pair<double> log = logarithm(low);
-        Vector<double> max = broadcast<double>(total.max), sum = log.head + log.tail;
-        if constexpr (sizeof(T) == 4)
+        Vector<double> max = low_half(total.extreme), sum = log.head + log.tail;
+        if constexpr (with_low)
+            return {max, sum};
+        else if constexpr (sizeof(T) == 4)
             return normalizer(Wide{max, max}, Wide{sum, sum});
         else
-            return normalizer(max, {log.head, log.tail + low});
+            return normalizer(max, log);
     }
 
     void write_log_softmax() {
-        const Pair<T> norm = normalize();
+        const T low_max = low_of_max();
+        const Pair<T> norm = normalize(low_max);
         emit([&](Source &from, Out *y, size_t begin, size_t count) {
             Chunk<S> block = from.chunk(begin, count);
             for_vectors<T>(count, [&](size_t i, size_t lanes) __attribute__((always_inline)) {
-                Vector<T> tail = norm.tail;
-                if constexpr (with_low) tail -= load_lanes(block.low + i, lanes);
-                store_lanes(y + i, (load_lanes(block.x + i, lanes) - norm.head) - tail, lanes);
+                Vector<T> d = load_lanes(block.x + i, lanes) - norm.head;
+                if constexpr (with_low) d += load_lanes(block.low + i, lanes) - low_max;
+                store_lanes(y + i, d - norm.tail, lanes);
             });
         });
     }
@@ -499,7 +527,7 @@ struct RowTask {
     }
 
     void write_logsumexp() {
-        const Pair<T> norm = normalize();
+        const Pair<T> norm = normalize(low_of_max());
         write_one(norm.head[0] + norm.tail[0]);
     }
 
@@ -557,15 +585,16 @@ struct RowTask {
         });
     }
 
-    void run() {
-        if (length == 0) {
-            if constexpr (op == Operation::logsumexp) write_one(-std::numeric_limits<T>::infinity());
-            return;
-        }
-        if (!measure()) return write_degenerate();
+    void write_empty() {
+        if constexpr (op == Operation::logsumexp) write_one(-std::numeric_limits<T>::infinity());
+    }
+
+    // After measure(), with what it returned.
+    void write(bool measured) {
+        if (!measured) return write_degenerate();
         if constexpr (op == Operation::softmax) {
-            bool careful = !(total.max - total.min <= Limits<T>::spread);
-            careful ? write_softmax<true>() : write_softmax<false>();
+            bool plain = (total.extreme >= lowest_normal<T>(guess, rounded(total.sum)))[0];
+            plain ? write_softmax<false>() : write_softmax<true>();
         } else if constexpr (op == Operation::log_softmax) {
             write_log_softmax();
         } else {
@@ -577,46 +606,81 @@ struct RowTask {
 // ---------------------------------------------------------------------------------------------
 // What the table offers
 
+// A row's task with the ends that it refers to.
+template <Operation op, class S>
+struct DirectRow {
+    using T = compute<S>;
+    DirectSource<S> source;
+    DirectSink<S> sink;
+    RowTask<op, DirectSource<S>, DirectSink<S>> task;
+    bool measured = false;
+
+    INLINE DirectRow(const char *x, char *y, size_t length, const Context &context, T *exponentials)
+        : source{reinterpret_cast<const S *>(x)}, sink{reinterpret_cast<S *>(y)},
+          task{source, sink, length, context} {
+        // In place the exponentials must not take x's room: it may have to be read again.
+        bool own_room = sizeof(S) == sizeof(T) && x != y;
+        if (op == Operation::softmax && length <= cached)
+            task.exponentials = own_room ? reinterpret_cast<T *>(y) : exponentials;
+        measured = task.measure();
+    }
+};
+
+// Short rows two at a time: the second is summed while the first one's reciprocal or logarithm, a
+// chain of a hundred cycles, comes to its end.
 template <Operation op, class S>
 void rows(const char *x, ptrdiff_t x_stride, char *y, ptrdiff_t y_stride, size_t count, size_t length,
           const Context &context) {
     using T = compute<S>;
-    for (size_t r = 0; r < count; ++r, x += x_stride, y += y_stride) {
-        DirectSource<S> source{reinterpret_cast<const S *>(x)};
-        DirectSink<S> sink{reinterpret_cast<S *>(y)};
-        RowTask<op, DirectSource<S>, DirectSink<S>> task{source, sink, length, context};
-        if (op == Operation::softmax && length <= cached) {
-            // In place the exponentials must not take x's room: it may have to be read again.
-            bool own_room = sizeof(S) == sizeof(T) && x != y;
-            task.exponentials = static_cast<T *>(own_room ? static_cast<void *>(y) : context.exponentials);
+    if (length == 0) {
+        for (size_t r = 0; r < count; ++r, y += y_stride) {
+            DirectSource<S> source{nullptr};
+            DirectSink<S> sink{reinterpret_cast<S *>(y)};
+            RowTask<op, DirectSource<S>, DirectSink<S>>{source, sink, length, context}.write_empty();
         }
-        task.run();
+        return;
+    }
+    T *room = static_cast<T *>(context.exponentials);
+    size_t r = 0;
+    if (length <= block_size) {
+        T *second_room = room ? room + block_size : nullptr;
+        for (; r + 2 <= count; r += 2, x += 2 * x_stride, y += 2 * y_stride) {
+            DirectRow<op, S> first(x, y, length, context, room);
+            DirectRow<op, S> second(x + x_stride, y + y_stride, length, context, second_room);
+            first.task.write(first.measured);
+            second.task.write(second.measured);
+        }
+    }
+    for (; r < count; ++r, x += x_stride, y += y_stride) {
+        DirectRow<op, S> row(x, y, length, context, room);
+        row.task.write(row.measured);
     }
 }
 
-template <Operation op, class S, class T>
+template <Operation op, class S, class T, bool tempered>
 void staged_row(const Row &row, const Context &context) {
-    StagedSource<T> source(row, gather<S, T>);
+    using Source = StagedSource<T, tempered>;
+    Source source(row, gather<S, T>);
     StagedSink<T> sink(row, scatter<S, T>);
-    RowTask<op, StagedSource<T>, StagedSink<T>> task{source, sink, row.length, context};
+    RowTask<op, Source, StagedSink<T>> task{source, sink, row.length, context};
     if (op == Operation::softmax && row.length <= cached)
         task.exponentials = static_cast<T *>(context.exponentials);
-    task.run();
+    row.length ? task.write(task.measure()) : task.write_empty();
 }
 
 template <Operation op, class S>
 void row(const Row &row, const Context &context) {
     // A quotient by the temperature needs more than float32: 50 / 0.7 rounds to 2^-19.
     if (row.temperature == 1)
-        staged_row<op, S, compute<S>>(row, context);
+        staged_row<op, S, compute<S>, false>(row, context);
     else
-        staged_row<op, S, double>(row, context);
+        staged_row<op, S, double, true>(row, context);
 }
 
 template <class S>
 bool is_undefined(const Row &row) {
     using T = compute<S>;
-    StagedSource<T> source(row, gather<S, T>);
+    StagedSource<T, false> source(row, gather<S, T>);
     size_t included = 0, infinite = 0, nothing = 0;
     bool has_nan = false;
     for_blocks(row.length, [&](size_t begin, size_t count) {

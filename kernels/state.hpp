@@ -8,6 +8,7 @@
 #include <limits>
 
 #include "exponential.hpp"
+#include "kernels.hpp"
 
 namespace stablesoftmax::LEVEL {
 
@@ -43,6 +44,7 @@ INLINE Sum<double, X> operator+(Sum<double, X> a, Sum<double, X> b) {
     return {head, (a.rest + b.rest) + error};
 }
 
+// Fold slots that lie in an array: the order of fold_lanes.
 template <class Item>
 INLINE Item fold(Item *slots, size_t count) {
     for (size_t half = count / 2; half > 0; half /= 2)
@@ -50,33 +52,35 @@ INLINE Item fold(Item *slots, size_t count) {
     return slots[0];
 }
 
-// One slot a lane.
+// One slot a lane. A term is head + tail. The tails are summed in T's own precision, and settled into
+// the sum before their rounding can tell: after `stretch` terms a slot.
 template <class T>
 struct Accumulator;
+
+constexpr size_t stretch = 32;
 
 template <>
 struct Accumulator<float> {
     Vector<double> low{}, high{};
-    Vector<float> residual{};
+    Vector<float> tails{};
 
-    INLINE void add(Vector<float> v) {
-        Wide w = widen(v);
+    INLINE void add(Pair<float> e) {
+        Wide w = widen(e.head);
         low += w.low;
         high += w.high;
+        tails += e.tail;
     }
-    // 2^-25 of the terms: float lanes hold their sum well enough over a block.
-    INLINE void add_residual(Vector<float> v) { residual += v; }
-
-    INLINE Wide total() const {
-        Wide w = widen(residual);
-        return {low + w.low, high + w.high};
+    INLINE void settle() {
+        Wide w = widen(tails);
+        low += w.low;
+        high += w.high;
+        tails = Vector<float>{};
     }
-    INLINE Sum<float, double> along() const {
-        Sum<float, double> slots[Lanes<float>::count];
-        Wide sum = total();
-        store(&slots[0].head, sum.low);
-        store(&slots[Lanes<double>::count].head, sum.high);
-        return fold(slots, Lanes<float>::count);
+    // The sum over the slots, in every lane.
+    INLINE Sum<float, Vector<double>> along() const {
+        auto add = [](Vector<double> a, Vector<double> b) { return a + b; };
+        auto swap = [](Vector<double> v, auto half) { return swapped<double>(v, half); };
+        return {fold_lanes<double>(low + high, swap, add)};
     }
 };
 
@@ -84,17 +88,25 @@ template <>
 struct Accumulator<double> {
     Vector<double> head{}, rest{};
 
-    INLINE void add(Vector<double> v) {
-        Pair<double> sum = two_sum<double>(head, v);
+    INLINE void add(Pair<double> e) {
+        Pair<double> sum = two_sum<double>(head, e.head);
         head = sum.head;
         rest += sum.tail;
+        rest += e.tail;
     }
-    INLINE void add_residual(Vector<double> v) { rest += v; }
+    INLINE void settle() {
+        Pair<double> sum = two_sum<double>(head, rest);
+        head = sum.head;
+        rest = sum.tail;
+    }
 
-    INLINE Sum<double, double> along() const {
-        Sum<double, double> slots[Lanes<double>::count];
-        for (size_t j = 0; j < Lanes<double>::count; ++j) slots[j] = {head[j], rest[j]};
-        return fold(slots, Lanes<double>::count);
+    INLINE Sum<double, Vector<double>> along() const {
+        using Slots = Sum<double, Vector<double>>;
+        auto add = [](Slots a, Slots b) { return a + b; };
+        auto swap = [](Slots s, auto half) {
+            return Slots{swapped<double>(s.head, half), swapped<double>(s.rest, half)};
+        };
+        return fold_lanes<double>(Slots{head, rest}, swap, add);
     }
 };
 
@@ -103,11 +115,10 @@ struct Limits;
 
 template <>
 struct Limits<float> {
-    static constexpr float guard = 27;        // the guessed maximum is put at 2^guard ...
-    static constexpr float headroom = 55;     // ... so the true one may lie this far above it,
-    static constexpr double ceiling = 0x1p112;  // and the sum below this
-    static constexpr float exact = 256;       // up to here exp needs no center (algorithm: exact shift)
-    static constexpr float spread = 64;       // max - min up to which no result can be subnormal
+    static constexpr float guard = 52;          // the guessed maximum is put at 2^guard,
+    static constexpr double ceiling = 0x1p112;  // and the sum must come out below this
+    static constexpr float exact = 256;         // up to here exp needs no center
+    static constexpr float depth = 87;          // -log(smallest normal), rounded down
     static constexpr double dominated = 0x1p-16;
     static constexpr float smallest_normal = 0x1p-126f, subnormal_places = 0x1p23f;
     static constexpr float units_high = 0x1p75f, units_low = 0x1p74f;  // 1 / smallest subnormal
@@ -115,11 +126,10 @@ struct Limits<float> {
 
 template <>
 struct Limits<double> {
-    static constexpr double guard = 57;
-    static constexpr double headroom = 640;
+    static constexpr double guard = 117;
     static constexpr double ceiling = 0x1p990;
     static constexpr double exact = 2048;
-    static constexpr double spread = 680;
+    static constexpr double depth = 708;
     static constexpr double dominated = 0x1p-30;
     static constexpr double smallest_normal = 0x1p-1022, subnormal_places = 0x1p52;
     static constexpr double units_high = 0x1p537, units_low = 0x1p537;
@@ -144,38 +154,83 @@ INLINE Vector<T> finite_or_zero(Vector<T> x) {
     return x - x == 0 ? x : Vector<T>{};
 }
 
-// The sum of a row, or of a part of one.
-template <class T>
-struct Partial {
-    T max = -std::numeric_limits<T>::infinity();
-    T min = std::numeric_limits<T>::infinity();
-    Sum<T, double> sum{};
+// The one extreme that an operation needs: the logarithms the maximum, softmax the minimum (whether
+// any result may be subnormal).
+template <Operation op>
+struct Extreme {
+    static constexpr bool is_max = op != Operation::softmax;
+
+    template <class T>
+    static INLINE Vector<T> none() {
+        return broadcast(is_max ? -std::numeric_limits<T>::infinity() : std::numeric_limits<T>::infinity());
+    }
+    template <class V>
+    static INLINE V of(V value, V so_far) {
+        return is_max ? maximum(value, so_far) : minimum(value, so_far);
+    }
+    template <class T>
+    static INLINE Vector<T> along(Vector<T> v) {
+        auto swap = [](Vector<T> v, auto half) { return swapped<T>(v, half); };
+        return fold_lanes<T>(v, swap, [](Vector<T> a, Vector<T> b) { return of(a, b); });
+    }
 };
 
-template <class T>
-INLINE Partial<T> merge(Partial<T> a, Partial<T> b) {
-    return {a.max > b.max ? a.max : b.max, a.min < b.min ? a.min : b.min, a.sum + b.sum};
+// The sum of a row, or of a part of one; every lane holds the same.
+template <Operation op, class T>
+struct Partial {
+    Vector<T> extreme = Extreme<op>::template none<T>();
+    Sum<T, Vector<double>> sum{};
+};
+
+template <Operation op, class T>
+INLINE Partial<op, T> merge(Partial<op, T> a, Partial<op, T> b) {
+    return {Extreme<op>::of(a.extreme, b.extreme), a.sum + b.sum};
 }
 
-// Whether a sum taken at `guess` can be trusted. A NaN in the row, or an infinity, shows in `total`.
+INLINE Vector<float> rounded(Sum<float, Vector<double>> sum) { return narrow({sum.head, sum.head}); }
+INLINE Vector<double> rounded(Sum<double, Vector<double>> sum) { return sum.head; }
+
+// Whether a sum taken at a guess can be trusted: the guess was not above the maximum, nor so far
+// below it that something overflowed. A NaN or an infinity in the row shows in the total.
 template <class T>
-INLINE Bits<T> trusted(Vector<T> max, Vector<T> guess, Vector<T> total) {
-    Vector<T> above = max - guess;
-    return (above >= 0) & (above <= Limits<T>::headroom) & (total < T(Limits<T>::ceiling));
+INLINE Bits<T> trusted(Vector<T> total) {
+    constexpr T floor = sizeof(T) == 4 ? T(0x1p51) : T(0x1p116);  // 2^guard, less the rounding of the shift
+    return (total >= floor) & (total < T(Limits<T>::ceiling));
+}
+
+// An element below this may have a subnormal probability: min - log(sum) < log(smallest normal).
+template <class T>
+INLINE Vector<T> lowest_normal(Vector<T> guess, Vector<T> total) {
+    constexpr int fraction = sizeof(T) == 4 ? 23 : 52, bias = sizeof(T) == 4 ? 127 : 1023;
+    constexpr T magic = sizeof(T) == 4 ? T(0x1.8p23) : T(0x1.8p52);
+    Bits<T> exponent = (bits_of<T>(total) >> fraction) - bias;
+    Vector<T> log2 = from_bits<T>(bits_of<T>(broadcast<T>(magic)) + exponent) - magic;
+    return guess + (log2 + 2 - Limits<T>::guard) * T(0.6931472) - Limits<T>::depth;
 }
 
 // ---------------------------------------------------------------------------------------------
 // Finishing. All in double lanes, whatever T.
 
-// 1 / sum = (head + tail)·down with down a power of two and 1/2 < head <= 1.
+// 1 / sum = (head + tail)·down, down a power of two and 1/2 <= head <= 1.
 struct Reciprocal {
     Vector<double> head, tail, down;
 };
 
-INLINE Reciprocal reciprocal(Vector<double> sum, Vector<double> rest) {
-    Bits<double> exponent = bits_of<double>(sum) & 0x7ff0000000000000;
-    Vector<double> down = from_bits<double>(0x7fe0000000000000 - exponent);
-    Vector<double> mantissa = sum * down, mantissa_rest = rest * down;
+INLINE Vector<double> power_below(Vector<double> sum) {
+    return from_bits<double>(0x7fe0000000000000 - (bits_of<double>(sum) & 0x7ff0000000000000));
+}
+
+// Of a sum that a double holds, head rounded to a multiple of 2^-23 for float lanes.
+INLINE Reciprocal reciprocal(Sum<float, Vector<double>> sum) {
+    Vector<double> down = power_below(sum.head);
+    Vector<double> all = 1 / (sum.head * down);
+    Vector<double> head = (all + 0x1.8p29) - 0x1.8p29;
+    return {head, all - head, down};
+}
+
+INLINE Reciprocal reciprocal(Sum<double, Vector<double>> sum) {
+    Vector<double> down = power_below(sum.head);
+    Vector<double> mantissa = sum.head * down, mantissa_rest = sum.rest * down;
     Vector<double> head = 1 / mantissa;
     Pair<double> back = two_product<double>(head, mantissa);
     Vector<double> missing = (1 - back.head) - back.tail - head * mantissa_rest;

@@ -9,6 +9,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <utility>
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -85,6 +86,26 @@ INLINE Bits<T> lane_numbers() {
     Bits<T> numbers{};
     for (size_t j = 0; j < Lanes<T>::count; ++j) numbers[j] = j;
     return numbers;
+}
+
+template <class V, size_t half, size_t... lane>
+INLINE V swap_halves(V v, std::index_sequence<lane...>) {
+    return __builtin_shufflevector(v, v, static_cast<int>(lane ^ half)...);
+}
+
+// Fold the lanes by halving: f(lane j, lane j + W/2), and so on. Every lane holds the result.
+template <class T, class Item, class Swap, class Function>
+INLINE Item fold_lanes(Item v, Swap swap, Function f) {
+    if constexpr (Lanes<T>::count == 16) v = f(v, swap(v, std::integral_constant<size_t, 8>{}));
+    if constexpr (Lanes<T>::count >= 8) v = f(v, swap(v, std::integral_constant<size_t, 4>{}));
+    if constexpr (Lanes<T>::count >= 4) v = f(v, swap(v, std::integral_constant<size_t, 2>{}));
+    return f(v, swap(v, std::integral_constant<size_t, 1>{}));
+}
+
+// Lane j takes what lane j ^ half had.
+template <class T, size_t half>
+INLINE Vector<T> swapped(Vector<T> v, std::integral_constant<size_t, half>) {
+    return swap_halves<Vector<T>, half>(v, std::make_index_sequence<Lanes<T>::count>{});
 }
 
 // v in the first `count` lanes, 0 in the others, whatever they hold.
@@ -221,7 +242,12 @@ struct Wide {
 
 INLINE Wide widen(Vector<float> v) {
 #if defined(__AVX512F__)
-    return {_mm512_cvtps_pd(_mm512_castps512_ps256(v)), _mm512_cvtps_pd(_mm512_extractf32x8_ps(v, 1))};
+    // Through memory: from a register each conversion needs a shuffle on the one port that the
+    // table look-ups and masks use already. (Seven instructions become five.)
+    Wide w;
+    __asm__("vcvtps2pd %1, %0" : "=v"(w.low) : "m"(reinterpret_cast<const __m256 *>(&v)[0]));
+    __asm__("vcvtps2pd %1, %0" : "=v"(w.high) : "m"(reinterpret_cast<const __m256 *>(&v)[1]));
+    return w;
 #elif defined(__AVX2__)
     return {_mm256_cvtps_pd(_mm256_castps256_ps128(v)), _mm256_cvtps_pd(_mm256_extractf128_ps(v, 1))};
 #elif defined(__x86_64__)
@@ -247,33 +273,39 @@ INLINE Vector<float> narrow(Wide w) {
 // What only the 512-bit level has, for exponential.hpp.
 
 #if defined(__AVX512F__)
+template <class T>
+struct Table {  // sixteen entries
+    Vector<T> part[sizeof(T) / 4];
+};
+
 // The entry that the low four bits of each lane of `index` name.
-INLINE Vector<float> look_up(Bits<float> index, const float *table) {
-    return _mm512_permutexvar_ps(reinterpret_cast<__m512i>(index), _mm512_loadu_ps(table));
+INLINE Vector<float> look_up(Bits<float> index, Table<float> table) {
+    return _mm512_permutexvar_ps(reinterpret_cast<__m512i>(index), table.part[0]);
 }
 
-INLINE Vector<double> look_up(Bits<double> index, const double *table) {
-    return _mm512_permutex2var_pd(_mm512_loadu_pd(table), reinterpret_cast<__m512i>(index),
-                                  _mm512_loadu_pd(table + 8));
+INLINE Vector<double> look_up(Bits<double> index, Table<double> table) {
+    return _mm512_permutex2var_pd(table.part[0], reinterpret_cast<__m512i>(index), table.part[1]);
 }
 
-// v·2^floor(n); +0 where n < lowest. An unordered n keeps its NaN.
-INLINE Vector<float> scale_or_zero(Vector<float> v, Vector<float> n, float lowest) {
-    return _mm512_maskz_scalef_ps(_mm512_cmp_ps_mask(n, _mm512_set1_ps(lowest), _CMP_NLT_UQ), v, n);
-}
-
-INLINE Vector<double> scale_or_zero(Vector<double> v, Vector<double> n, double lowest) {
-    return _mm512_maskz_scalef_pd(_mm512_cmp_pd_mask(n, _mm512_set1_pd(lowest), _CMP_NLT_UQ), v, n);
+// v·2^floor(n), or +0 where `zero`.
+template <class T>
+INLINE Vector<T> scale(Vector<T> v, Vector<T> n, Bits<T> zero) {
+    if constexpr (sizeof(T) == 4)
+        return zero ? Vector<T>{} : Vector<T>(_mm512_scalef_ps(v, n));
+    else
+        return zero ? Vector<T>{} : Vector<T>(_mm512_scalef_pd(v, n));
 }
 #else
-// v·2^n for whole n, built in the exponent field; +0 where n < lowest. An unordered n keeps its NaN.
+// v·2^n for whole n, built in the exponent field, or +0 where `zero`; something huge where the
+// exponent would overflow. An unordered n keeps its NaN.
 template <class T>
-INLINE Vector<T> scale_or_zero(Vector<T> v, Vector<T> n, T lowest) {
+INLINE Vector<T> scale(Vector<T> v, Vector<T> n, Bits<T> zero) {
     constexpr int fraction = sizeof(T) == 4 ? 23 : 52;
-    // 1.5·2^fraction + bias: adding it leaves n + bias in the low bits.
-    constexpr T magic = sizeof(T) == 4 ? T(0x1.8p23) + 127 : T(0x1.8p52) + 1023;
-    Vector<T> power = from_bits<T>(bits_of<T>(n + magic) << fraction);
-    return n < lowest ? Vector<T>{} : v * power;
+    constexpr T bias = sizeof(T) == 4 ? 127 : 1023;
+    // Adding 1.5·2^fraction + bias leaves n + bias in the low bits.
+    constexpr T magic = (sizeof(T) == 4 ? T(0x1.8p23) : T(0x1.8p52)) + bias;
+    Vector<T> power = from_bits<T>(bits_of<T>(minimum(n, broadcast<T>(bias)) + magic) << fraction);
+    return zero ? Vector<T>{} : v * power;
 }
 #endif
 
