@@ -160,9 +160,9 @@ struct ColumnTask {
 
     INLINE Pair<double> logarithm(Sum<T, Vector<double>> all, Sum<T, Vector<double>> without,
                                     Vector<double> top, Vector<double> rest) {
-        Others<T> others = others_of<T>(all, top, rest);
-        Vector<double> head = others.dominated ? without.head : others.head;
-        Vector<double> tail = others.dominated ? without.tail() : others.rest;
+        Others<T> others = others_of<T>(all, top, rest), exact = lowered<T>(without);
+        Vector<double> head = others.dominated ? exact.head : others.head;
+        Vector<double> tail = others.dominated ? exact.rest : others.rest;
         return log1p_ratio(head, tail, top, rest);
     }
 
@@ -186,9 +186,15 @@ struct ColumnTask {
         return term<op, T>(exponential(v).template pair<false>(extreme[v], Vector<T>{}));
     }
 
+    void sweep_others(ColumnSums<T> *without) {
+        for (Shift<T> &each : shift) each.exponent -= Limits<T>::others_guard;
+        sweep<true>(without);
+        for (Shift<T> &each : shift) each.exponent += Limits<T>::others_guard;
+    }
+
     void logarithms(Logarithms *result) {
         ColumnSums<T> without[vectors] = {};
-        if (has_dominated()) sweep<true>(without);
+        if (has_dominated()) sweep_others(without);
         for (size_t v = 0; v < vectors; ++v) {
             Pair<T> e = top(v);
             if constexpr (sizeof(T) == 4) {
@@ -268,8 +274,8 @@ template <Operation op, class S, size_t vectors>
 void column_tile(const char *x, ptrdiff_t x_step, char *y, ptrdiff_t y_step, size_t columns, size_t length,
                  const Context &context) {
     ColumnTask<op, S, vectors> task{x, x_step, y, y_step, columns, length, context};
-    if (op == Operation::softmax && length * vectors * task.W <= cached)
-        task.exponentials = static_cast<typename ColumnTask<op, S, vectors>::T *>(context.exponentials);
+    if (op == Operation::softmax && length * vectors * vector_bytes <= cached_bytes)
+        task.exponentials = static_cast<compute<S> *>(context.exponentials);
     task.run();
 }
 

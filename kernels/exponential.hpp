@@ -172,7 +172,8 @@ struct Exponential {
         Vector<T> r = multiply_add(n, broadcast<T>(-R::ln2_tail), rough);
         Vector<T> rest{};
         if constexpr (!has_table) rest = multiply_add(n, broadcast<T>(-R::ln2_tail), rough - r);
-        if constexpr (with_low) (has_table ? r : rest) += low;
+        if constexpr (with_low && has_table) r += low;
+        if constexpr (with_low && !has_table) rest += low;
         Pair<T> e = reduced_exp(r, rest, bits_of<T>(shifted), powers);
         return {e, plain && has_table ? n : n - shift.exponent, n < floor};
     }

@@ -22,11 +22,12 @@ inline size_t item_size(Format format) {
 struct Context {
     Undefined undefined = Undefined::nan;
     size_t threads = 1;            // that one row may use
-    void *exponentials = nullptr;  // room for `cached` doubles, or null
+    void *exponentials = nullptr;  // room for `cached_bytes`, or null
 };
 
-// A row up to this long keeps its exponentials between the sweeps; a longer one computes them twice.
-constexpr size_t cached = 1 << 16;
+// A row whose exponentials fit in this keeps them between the sweeps; a longer one computes them
+// twice. Half of a small second-level cache.
+constexpr size_t cached_bytes = 1 << 19;
 
 // One row anywhere: any steps, a mask, a temperature.
 struct Row {

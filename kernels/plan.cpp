@@ -35,7 +35,7 @@ class FloatingPoint {
 
 // A thread's room for the exponentials of one row.
 struct Scratch {
-    void *memory = std::malloc(cached * sizeof(double));
+    void *memory = std::malloc(cached_bytes);
     ~Scratch() { std::free(memory); }
 };
 

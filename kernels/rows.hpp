@@ -32,6 +32,17 @@ INLINE void for_vectors(size_t count, Function f) {
     if (i < count) f(i, count - i);
 }
 
+// The same, each vector but the first at an aligned place of y: a store across two cache lines costs
+// twice, and the order of independent results is free.
+template <class T, class Out, class Function>
+INLINE void for_aligned_vectors(const Out *y, size_t count, Function f) {
+    constexpr size_t W = Lanes<T>::count, bytes = W * sizeof(Out);
+    size_t first = (bytes - reinterpret_cast<uintptr_t>(y) % bytes) % bytes / sizeof(Out);
+    if (first > count) first = count;
+    if (first > 0) f(0, first);
+    for_vectors<T>(count - first, [=](size_t i, size_t lanes) __attribute__((always_inline)) { f(first + i, lanes); });
+}
+
 template <class S>
 INLINE Vector<compute<S>> load_lanes(const S *p, size_t lanes) {
     return lanes == Lanes<compute<S>>::count ? load(p) : load_first(p, lanes);
@@ -60,6 +71,7 @@ INLINE Partial<op, T> absorb(Chunk<S> block, T *kept, size_t count, Shift<T> shi
     Accumulator<T> sum;
     Vector<T> extreme = Extreme<op>::template none<T>();
     auto add = [&](size_t i, size_t lanes) __attribute__((always_inline)) {
+        expect_read(block.x + i);
         Vector<T> x = load_lanes(block.x + i, lanes);
         Vector<T> low{};
         if constexpr (with_low) low = load_lanes(block.low + i, lanes);
@@ -67,8 +79,10 @@ INLINE Partial<op, T> absorb(Chunk<S> block, T *kept, size_t count, Shift<T> shi
         Pair<T> e = exponential.template pair<with_low>(x, low);
         if (lanes < Lanes<T>::count) e = {first_lanes<T>(e.head, lanes), first_lanes<T>(e.tail, lanes)};
         if constexpr (skipping) e = {x == skipped ? Vector<T>{} : e.head, x == skipped ? Vector<T>{} : e.tail};
-        if constexpr (op == Operation::softmax)
-            if (kept) store_lanes(kept + i, e.head + e.tail, lanes);
+        if (op == Operation::softmax && kept) {
+            expect_write(kept + i);
+            store_lanes(kept + i, e.head + e.tail, lanes);
+        }
         sum.add(term<op, T>(e));
     };
     for (size_t begin = 0; begin < count; begin += part) {
@@ -274,13 +288,14 @@ struct StagedSource {
         } else if (temperature == infinity) {
             for (size_t i = 0; i < count; ++i) x[i] = x[i] - x[i] == 0 ? 0 : x[i];
         } else {
-            // 1 / 1e-320 would overflow; lifting both sides by a power of two changes nothing else.
-            const double lift = temperature < 0x1p-900 ? 0x1p200 : 1, lifted = temperature * lift;
-            const double inverse = 1 / lifted;
+            // 1 / 1e-320 would overflow, and so would 1e308 - -1e308 before its division by 3: both
+            // sides are multiplied by a power of two, which changes nothing else.
+            const double lower = temperature > 1 ? 0.25 : 1, lift = temperature < 0x1p-900 ? 0x1p200 : 1;
+            const double lifted = temperature * lower * lift, inverse = 1 / lifted;
             const Pair<double> back = two_product<double>(broadcast(inverse), broadcast(lifted));
             const Vector<double> inverse_rest = ((1 - back.head) - back.tail) * inverse;
             for (size_t i = 0; i < count; i += Lanes<double>::count) {
-                Vector<double> d = (load(x + i) - center) * lift;
+                Vector<double> d = (load(x + i) * lower - center * lower) * lift;
                 Pair<double> q = two_product<double>(d, broadcast(inverse));
                 Vector<double> rest = q.tail + d * inverse_rest;
                 store(x + i, q.head);
@@ -439,8 +454,9 @@ struct RowTask {
         Vector<double> top = low_half(own.head), rest = low_half(own.tail);
         Others<T> others = others_of<T>(total.sum, top, rest);
         if (others.dominated[0]) {
-            Sum<T, Vector<double>> sum = sweep<true>(total.extreme).sum;
-            others.head = sum.head, others.rest = sum.tail();
+            shift.exponent -= Limits<T>::others_guard;
+            others = lowered<T>(sweep<true>(total.extreme).sum);
+            shift.exponent += Limits<T>::others_guard;
         }
         return log1p_ratio(others.head, others.rest, top, rest);
     }
@@ -479,17 +495,19 @@ struct RowTask {
         emit([&](Source &from, Out *y, size_t begin, size_t count) {
             if (exponentials) {
                 const T *e = exponentials + begin;
-                for_vectors<T>(count, [=](size_t i, size_t lanes) __attribute__((always_inline)) {
+                for_aligned_vectors<T>(y, count, [=](size_t i, size_t lanes) __attribute__((always_inline)) {
                     store_lanes(y + i, finish(load_lanes(e + i, lanes)), lanes);
                 });
                 return;
             }
             Chunk<S> block = from.chunk(begin, count);
             const Exponential<T, false> exponential(shift);
-            for_vectors<T>(count, [&](size_t i, size_t lanes) __attribute__((always_inline)) {
+            for_aligned_vectors<T>(y, count, [&](size_t i, size_t lanes) __attribute__((always_inline)) {
                 Vector<T> low{};
                 if constexpr (with_low) low = load_lanes(block.low + i, lanes);
+                expect_read(block.x + i);
                 Vector<T> e = exponential.template value<with_low>(load_lanes(block.x + i, lanes), low);
+                expect_write(y + i);
                 store_lanes(y + i, finish(e), lanes);
             });
         });
@@ -513,9 +531,10 @@ struct RowTask {
         const Pair<T> norm = normalize(low_max);
         emit([&](Source &from, Out *y, size_t begin, size_t count) {
             Chunk<S> block = from.chunk(begin, count);
-            for_vectors<T>(count, [&](size_t i, size_t lanes) __attribute__((always_inline)) {
+            for_aligned_vectors<T>(y, count, [&](size_t i, size_t lanes) __attribute__((always_inline)) {
                 Vector<T> d = load_lanes(block.x + i, lanes) - norm.head;
                 if constexpr (with_low) d += load_lanes(block.low + i, lanes) - low_max;
+                expect_write(y + i);
                 store_lanes(y + i, d - norm.tail, lanes);
             });
         });
@@ -618,9 +637,10 @@ struct DirectRow {
     INLINE DirectRow(const char *x, char *y, size_t length, const Context &context, T *exponentials)
         : source{reinterpret_cast<const S *>(x)}, sink{reinterpret_cast<S *>(y)},
           task{source, sink, length, context} {
-        // In place the exponentials must not take x's room: it may have to be read again.
+        // In y if they fit: its lines come in while the sums are computed, not after. Not in place:
+        // x may have to be read again.
         bool own_room = sizeof(S) == sizeof(T) && x != y;
-        if (op == Operation::softmax && length <= cached)
+        if (op == Operation::softmax && length * sizeof(T) <= cached_bytes)
             task.exponentials = own_room ? reinterpret_cast<T *>(y) : exponentials;
         measured = task.measure();
     }
@@ -663,7 +683,7 @@ void staged_row(const Row &row, const Context &context) {
     Source source(row, gather<S, T>);
     StagedSink<T> sink(row, scatter<S, T>);
     RowTask<op, Source, StagedSink<T>> task{source, sink, row.length, context};
-    if (op == Operation::softmax && row.length <= cached)
+    if (op == Operation::softmax && row.length * sizeof(T) <= cached_bytes)
         task.exponentials = static_cast<T *>(context.exponentials);
     row.length ? task.write(task.measure()) : task.write_empty();
 }

@@ -120,6 +120,7 @@ struct Limits<float> {
     static constexpr float exact = 256;         // up to here exp needs no center
     static constexpr float depth = 87;          // -log(smallest normal), rounded down
     static constexpr double dominated = 0x1p-16;
+    static constexpr float others_guard = 27;   // a thousand terms of 2^-155 are a result of 2^-145
     static constexpr float smallest_normal = 0x1p-126f, subnormal_places = 0x1p23f;
     static constexpr float units_high = 0x1p75f, units_low = 0x1p74f;  // 1 / smallest subnormal
 };
@@ -131,6 +132,7 @@ struct Limits<double> {
     static constexpr double exact = 2048;
     static constexpr double depth = 708;
     static constexpr double dominated = 0x1p-30;
+    static constexpr double others_guard = 60;
     static constexpr double smallest_normal = 0x1p-1022, subnormal_places = 0x1p52;
     static constexpr double units_high = 0x1p537, units_low = 0x1p537;
 };
@@ -262,6 +264,13 @@ INLINE Others<T> others_of(Sum<T, Vector<double>> sum, Vector<double> top, Vecto
     Vector<double> head = difference.head + rest;
     rest = (difference.head - head) + rest;
     return {head, rest, head < top * Limits<T>::dominated};
+}
+
+// A sum without the maximum's term, taken `others_guard` binades higher.
+template <class T>
+INLINE Others<T> lowered(Sum<T, Vector<double>> sum) {
+    constexpr double down = sizeof(T) == 4 ? 0x1p-27 : 0x1p-60;
+    return {sum.head * down, sum.tail() * down, Bits<double>{}};
 }
 
 }  // namespace stablesoftmax::LEVEL

@@ -389,6 +389,20 @@ INLINE void store(float16 *p, Vector<float> v) {
 #endif
 }
 
+// The caches' own look-ahead stops at a page and starts late on a store: asked for these distances
+// before, rows beyond the first cache run up to twice as fast. A prefetch never faults.
+constexpr size_t read_ahead = 2048, write_ahead = 1024;  // bytes
+
+template <class S>
+INLINE void expect_read(const S *p) {
+    __builtin_prefetch(reinterpret_cast<const char *>(p) + read_ahead, 0);
+}
+
+template <class S>
+INLINE void expect_write(S *p) {
+    __builtin_prefetch(reinterpret_cast<char *>(p) + write_ahead, 1);
+}
+
 // The first `count` elements, at least one; the other lanes repeat the first element.
 template <class S>
 INLINE Vector<compute<S>> load_first(const S *p, size_t count) {
