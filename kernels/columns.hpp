@@ -73,23 +73,31 @@ struct ColumnTask {
 
     INLINE size_t lanes(size_t v) const { return columns - v * W < W ? columns - v * W : W; }
 
+    // Lines are asked for this many rows ahead: the caches' own look-ahead does not follow a stride
+    // across pages.
+    static constexpr ptrdiff_t rows_ahead = 8;
+
     INLINE Vector<T> load_x(size_t i, size_t v) const {
-        auto *row = reinterpret_cast<const S *>(x + static_cast<ptrdiff_t>(i) * x_step);
-        return load_lanes(row + v * W, lanes(v));
+        const char *row = x + static_cast<ptrdiff_t>(i) * x_step + v * W * sizeof(S);
+        expect_read(row, rows_ahead * x_step);
+        return load_lanes(reinterpret_cast<const S *>(row), lanes(v));
     }
 
     INLINE void store_y(size_t i, size_t v, Vector<T> value) {
-        auto *row = reinterpret_cast<S *>(y + static_cast<ptrdiff_t>(i) * y_step);
-        store_lanes(row + v * W, value, lanes(v));
+        char *row = y + static_cast<ptrdiff_t>(i) * y_step + v * W * sizeof(S);
+        expect_write(row, rows_ahead * y_step);
+        store_lanes(reinterpret_cast<S *>(row), value, lanes(v));
     }
 
     template <bool skipping>
     void sweep(ColumnSums<T> *total) {
+        Exponential<T, false> exponentials_of[vectors];
+        for (size_t v = 0; v < vectors; ++v) exponentials_of[v] = exponential(v);
         for (size_t begin = 0; begin < length; begin += block_size) {
             size_t end = length - begin < block_size ? length : begin + block_size;
             Slot<T> slots[vectors][W] = {};
             for (size_t i = begin; i < end; ++i) {
-                for (size_t v = 0; v < vectors; ++v) absorb<skipping>(i, v, slots[v][i % W].sum);
+                for (size_t v = 0; v < vectors; ++v) absorb<skipping>(i, v, exponentials_of[v], slots[v][i % W].sum);
                 if ((i + 1) % (stretch * W) == 0 || i + 1 == end) settle(slots);
             }
             for (size_t v = 0; v < vectors; ++v) add_block<T>(total[v], slots[v]);
@@ -104,9 +112,9 @@ struct ColumnTask {
     INLINE Exponential<T, false> exponential(size_t v) const { return Exponential<T, false>(shift[v]); }
 
     template <bool skipping>
-    INLINE void absorb(size_t i, size_t v, Accumulator<T> &sum) {
+    INLINE void absorb(size_t i, size_t v, Exponential<T, false> exponential, Accumulator<T> &sum) {
         Vector<T> value = load_x(i, v);
-        Pair<T> e = exponential(v).template pair<false>(value, Vector<T>{});
+        Pair<T> e = exponential.template pair<false>(value, Vector<T>{});
         if constexpr (skipping) {
             e = {value == extreme[v] ? Vector<T>{} : e.head, value == extreme[v] ? Vector<T>{} : e.tail};
         } else {
@@ -143,12 +151,13 @@ struct ColumnTask {
     template <bool careful>
     void write_softmax() {
         Factor<T> scale[vectors];
-        for (size_t v = 0; v < vectors; ++v) scale[v] = factor(v);
+        Exponential<T, false> again[vectors];
+        for (size_t v = 0; v < vectors; ++v) scale[v] = factor(v), again[v] = exponential(v);
         for (size_t i = 0; i < length; ++i)
             for (size_t v = 0; v < vectors; ++v) {
                 Vector<T> e = exponentials
                                   ? load(exponentials + (i * vectors + v) * W)
-                                  : exponential(v).template value<false>(load_x(i, v), Vector<T>{});
+                                  : again[v].template value<false>(load_x(i, v), Vector<T>{});
                 store_y(i, v, careful ? times_carefully<T>(e, scale[v]) : times<T>(e, scale[v]));
             }
     }

@@ -81,25 +81,28 @@ alignas(64) constexpr double rest_f64[16] = {
 INLINE Table<float> table_of(const float *p) { return {{load(p)}}; }
 INLINE Table<double> table_of(const double *p) { return {{load(p), load(p + 8)}}; }
 
-// 2^(j/16 - exponent), rounded, and what the rounding left.
+// 2^(j/16), rounded, and what the rounding left; `lower` divides both by a power of two.
 template <class T>
 struct Powers {
     Table<T> head, rest;
 
-    static INLINE Powers below(Vector<T> exponent) {
+    static INLINE Powers of_two() {
         Powers powers;
         if constexpr (sizeof(T) == 4)
             powers = {table_of(table_f32), table_of(rest_f32)};
         else
             powers = {table_of(table_f64), table_of(rest_f64)};
-        for (Vector<T> &part : powers.head.part) part = scale<T>(part, -exponent, Bits<T>{});
-        for (Vector<T> &part : powers.rest.part) part = scale<T>(part, -exponent, Bits<T>{});
         return powers;
+    }
+
+    INLINE void lower(Vector<T> exponent) {
+        for (Vector<T> &part : head.part) part = scale<T>(part, -exponent, Bits<T>{});
+        for (Vector<T> &part : rest.part) part = scale<T>(part, -exponent, Bits<T>{});
     }
 };
 
 // exp(r)·2^(j/16), times the powers' own scale, for |r| <= ln 2 / 32 and j in the low four bits of
-// `index`. r is small enough for its own rounding to be lost on the result, and so is `low` in it.
+// `index`. r is small enough for its own rounding to be lost on the result.
 INLINE Pair<float> reduced_exp(Vector<float> r, Vector<float>, Bits<float> index, Powers<float> powers) {
     Vector<float> head = look_up(index, powers.head), rest = look_up(index, powers.rest);
     Vector<float> q = polynomial<float>(r, 0x1.55563ap-3f, 0x1.00022p-1f);
@@ -116,7 +119,8 @@ INLINE Pair<double> reduced_exp(Vector<double> r, Vector<double>, Bits<double> i
 #else
 template <class T>
 struct Powers {
-    static INLINE Powers below(Vector<T>) { return {}; }
+    static INLINE Powers of_two() { return {}; }
+    INLINE void lower(Vector<T>) {}
 };
 
 // exp(r + rest) for |r| <= ln 2 / 2; 1 + r is kept as a pair, so that what is rounded is small.
@@ -147,9 +151,11 @@ struct Exponential {
     Vector<T> floor;  // of n: below, the result is 0
     Powers<T> powers;
 
+    INLINE Exponential() = default;
     INLINE explicit Exponential(Shift<T> shift)
-        : shift(shift), floor(shift.exponent + R::lowest),
-          powers(Powers<T>::below(plain ? shift.exponent : Vector<T>{})) {}
+        : shift(shift), floor(shift.exponent + R::lowest), powers(Powers<T>::of_two()) {
+        if constexpr (plain) powers.lower(shift.exponent);
+    }
 
     // Whether a plain one serves this shift.
     static INLINE bool is_plain(Shift<T> s) {
@@ -169,11 +175,10 @@ struct Exponential {
         Vector<T> shifted = multiply_add(d, broadcast<T>(R::log2e), broadcast<T>(R::magic));
         Vector<T> n = shifted - R::magic;
         Vector<T> rough = multiply_add(n, broadcast<T>(-R::ln2_head), d);
+        if constexpr (with_low) rough += low;
         Vector<T> r = multiply_add(n, broadcast<T>(-R::ln2_tail), rough);
         Vector<T> rest{};
         if constexpr (!has_table) rest = multiply_add(n, broadcast<T>(-R::ln2_tail), rough - r);
-        if constexpr (with_low && has_table) r += low;
-        if constexpr (with_low && !has_table) rest += low;
         Pair<T> e = reduced_exp(r, rest, bits_of<T>(shifted), powers);
         return {e, plain && has_table ? n : n - shift.exponent, n < floor};
     }

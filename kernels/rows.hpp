@@ -410,6 +410,7 @@ struct RowTask {
     // Sum at a guess of the maximum: the first element, which it cannot be below. If the true one is
     // too far above, again at the true one. False: NaN, an infinite maximum, nothing but -inf.
     bool measure() {
+        if (parallel()) exponentials = nullptr;  // such a row is computed twice
         guess = finite_or_zero<T>(broadcast(first_lane(load_first(source.chunk(0, 1).x, 1))));
         if (measure_at_guess()) return true;
         guess = finite_or_zero<T>(broadcast(maximum_of_row()));

@@ -335,12 +335,12 @@ INLINE Vector<float> load(const bfloat16 *p) {
     return from_bits<float>(__builtin_convertvector(half, Bits<float>) << 16);
 }
 
-// Ties to even; a NaN stays a NaN: 0x7f800001 rounded as a number would become an infinity.
+// Ties to even. The one NaN that is ever stored is the quiet one, which rounds to itself: 0x7f800001
+// would round to an infinity.
 INLINE void store(bfloat16 *p, Vector<float> v) {
     Bits<float> b = bits_of<float>(v);
     Bits<float> rounded = b + 0x7fff + ((b >> 16) & 1);
-    Bits<float> kept = (v == v ? rounded : b | 0x400000) >> 16;
-    Bits16 half = __builtin_convertvector(kept, Bits16);
+    Bits16 half = __builtin_convertvector(rounded >> 16, Bits16);
     std::memcpy(p, &half, sizeof half);
 }
 
@@ -391,16 +391,14 @@ INLINE void store(float16 *p, Vector<float> v) {
 
 // The caches' own look-ahead stops at a page and starts late on a store: asked for these distances
 // before, rows beyond the first cache run up to twice as fast. A prefetch never faults.
-constexpr size_t read_ahead = 2048, write_ahead = 1024;  // bytes
+constexpr ptrdiff_t read_ahead = 2048, write_ahead = 1024;  // bytes
 
-template <class S>
-INLINE void expect_read(const S *p) {
-    __builtin_prefetch(reinterpret_cast<const char *>(p) + read_ahead, 0);
+INLINE void expect_read(const void *p, ptrdiff_t ahead = read_ahead) {
+    __builtin_prefetch(reinterpret_cast<const void *>(reinterpret_cast<uintptr_t>(p) + ahead), 0);
 }
 
-template <class S>
-INLINE void expect_write(S *p) {
-    __builtin_prefetch(reinterpret_cast<char *>(p) + write_ahead, 1);
+INLINE void expect_write(const void *p, ptrdiff_t ahead = write_ahead) {
+    __builtin_prefetch(reinterpret_cast<const void *>(reinterpret_cast<uintptr_t>(p) + ahead), 1);
 }
 
 // The first `count` elements, at least one; the other lanes repeat the first element.

@@ -87,16 +87,16 @@ def split_ln2(bits: int, head_bits: int) -> None:
 
 
 def table(bits: int) -> None:
-    """2**(j/16): the head in ``bits`` bits, the tail as a part of the head."""
-    heads, tails = [], []
+    """2**(j/16), rounded to ``bits`` bits, and what the rounding left."""
+    heads, rests = [], []
     for j in range(16):
         exact = mp.mpf(2) ** (mp.mpf(j) / 16)
         with mp.workprec(bits):
             head = +exact
-            tail = +(exact / head - 1) if j else mp.mpf(0)
+            rest = +(exact - head)
         heads.append(float(head).hex())
-        tails.append(float((exact - head) / head).hex())
-    print(f"table of 2^(j/16), {bits} bits:\n  {', '.join(heads)}\n  {', '.join(tails)}")
+        rests.append(float(rest).hex())
+    print(f"table of 2^(j/16), {bits} bits:\n  {', '.join(heads)}\n  {', '.join(rests)}")
 
 
 if __name__ == "__main__":
