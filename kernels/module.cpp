@@ -1,6 +1,6 @@
 // The front door: the only file that knows Python.
 //
-// `FrontDoor` is a callable that answers the small, plain call itself (an exact, contiguous NumPy
+// `FrontDoor` is a callable that answers the plain call itself (an exact, contiguous NumPy
 // array of a native dtype, nothing but an axis and perhaps `out`) and hands every other call to the
 // Python function that it wraps. `apply` and `first_undefined` are the kernels for those.
 #define PY_SSIZE_T_CLEAN
@@ -25,7 +25,15 @@ const Kernels *kernels = nullptr;
 PyArray_Descr *bfloat16_descr = nullptr;  // ml_dtypes' own, once the Python side has met it
 
 constexpr npy_intp release_gil_above = 1 << 14;  // elements
-constexpr npy_intp small_call_below = 1 << 15;   // elements: no threads, no interrupts to poll for
+constexpr npy_intp small_call_below = 1 << 15;   // elements: no threads, nothing to poll for
+
+// Asked between slices of a long call, on the calling thread, without the GIL.
+bool may_continue() {
+    PyGILState_STATE state = PyGILState_Ensure();
+    bool fine = PyErr_CheckSignals() == 0;
+    PyGILState_Release(state);
+    return fine;
+}
 
 // ---------------------------------------------------------------------------------------------
 // The front door
@@ -120,14 +128,28 @@ PyObject *wrapped_call(FrontDoor *door, PyObject *const *args, size_t nargsf, Py
     return PyObject_Vectorcall(door->function, args, nargsf, names);
 }
 
+// False: interrupted, with an exception set.
+bool compute(Operation operation, Format format, PyArrayObject *x, PyArrayObject *result, Slab slab) {
+    const npy_intp size = PyArray_SIZE(x);
+    const char *from = PyArray_BYTES(x);
+    char *to = PyArray_BYTES(result);
+    PyThreadState *released = size > release_gil_above ? PyEval_SaveThread() : nullptr;
+    bool finished = true;
+    if (size < small_call_below)
+        run_small(*kernels, operation, format, from, to, slab);
+    else
+        finished = run_large(*kernels, operation, format, from, to, slab, may_continue);
+    if (released) PyEval_RestoreThread(released);
+    return finished;
+}
+
 PyObject *front_door_call(PyObject *self, PyObject *const *args, size_t nargsf, PyObject *names) {
     auto *door = reinterpret_cast<FrontDoor *>(self);
     PlainCall call;
     Format format;
     int axis;
     if (!read_arguments(args, nargsf, names, &call) || !PyArray_IS_C_CONTIGUOUS(call.x) ||
-        !PyArray_ISALIGNED(call.x) || PyArray_SIZE(call.x) >= small_call_below ||
-        !format_of(PyArray_DESCR(call.x), &format) || !read_axis(door, call, &axis))
+        !PyArray_ISALIGNED(call.x) || !format_of(PyArray_DESCR(call.x), &format) || !read_axis(door, call, &axis))
         return wrapped_call(door, args, nargsf, names);
 
     const bool reduces = door->operation == Operation::logsumexp;
@@ -151,10 +173,11 @@ PyObject *front_door_call(PyObject *self, PyObject *const *args, size_t nargsf, 
             &PyArray_Type, PyArray_DESCR(call.x), kept, shape, nullptr, nullptr, 0, nullptr));
         if (!result) return nullptr;
     }
-    PyThreadState *released = PyArray_SIZE(call.x) > release_gil_above ? PyEval_SaveThread() : nullptr;
-    run_small(*kernels, door->operation, format, PyArray_BYTES(call.x), PyArray_BYTES(result),
-              static_cast<size_t>(outer), static_cast<size_t>(dims[axis]), static_cast<size_t>(inner));
-    if (released) PyEval_RestoreThread(released);
+    const Slab slab{static_cast<size_t>(outer), static_cast<size_t>(dims[axis]), static_cast<size_t>(inner)};
+    if (!compute(door->operation, format, call.x, result, slab)) {
+        Py_DECREF(result);
+        return nullptr;
+    }
     return call.out ? reinterpret_cast<PyObject *>(result) : PyArray_Return(result);
 }
 
@@ -318,14 +341,6 @@ bool describe(Job *job, PyArrayObject *x, PyObject *where) {
     job->where_step = PyArray_STRIDE(mask, ndim - 1);
     set_strides(job->where_stride, mask, ndim - 1);
     return true;
-}
-
-// Asked between slices of a long call, on the calling thread, without the GIL.
-bool may_continue() {
-    PyGILState_STATE state = PyGILState_Ensure();
-    bool fine = PyErr_CheckSignals() == 0;
-    PyGILState_Release(state);
-    return fine;
 }
 
 PyObject *apply(PyObject *, PyObject *args) {

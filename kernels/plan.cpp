@@ -239,19 +239,51 @@ ptrdiff_t first_undefined(const Kernels &kernels, const Job &job) {
     return -1;
 }
 
-void run_small(const Kernels &kernels, Operation operation, Format format, const char *x, char *y, size_t outer,
-               size_t length, size_t inner) {
+namespace {
+
+// Byte strides of a slab: from one slab to the next, along the axis, and across it.
+struct SlabStrides {
+    ptrdiff_t item, x_slab, x_step, y_slab, y_step;
+
+    SlabStrides(Operation operation, Format format, Slab slab) {
+        const bool reduces = operation == Operation::logsumexp;
+        item = static_cast<ptrdiff_t>(item_size(format));
+        x_step = static_cast<ptrdiff_t>(slab.inner) * item;
+        x_slab = static_cast<ptrdiff_t>(slab.length) * x_step;
+        y_step = reduces ? item : x_step;  // of logsumexp: from one column's result to the next
+        y_slab = reduces ? x_step : x_slab;
+    }
+};
+
+}  // namespace
+
+bool run_large(const Kernels &kernels, Operation operation, Format format, const char *x, char *y, Slab slab,
+               Poll poll) {
+    const SlabStrides s(operation, format, slab);
+    Job job{};
+    job.operation = operation;
+    job.format = format;
+    job.x = x;
+    job.y = y;
+    job.length = slab.length;
+    job.x_step = s.x_step;
+    job.y_step = s.y_step;
+    job.dimensions = 2;
+    job.shape[0] = slab.outer, job.shape[1] = slab.inner;
+    job.x_stride[0] = s.x_slab, job.x_stride[1] = s.item;
+    job.y_stride[0] = s.y_slab, job.y_stride[1] = s.item;
+    return run(kernels, job, poll);
+}
+
+void run_small(const Kernels &kernels, Operation operation, Format format, const char *x, char *y, Slab slab) {
     FloatingPoint environment;
-    Context context{Undefined::nan, 1, scratch()};
+    const Context context{Undefined::nan, 1, scratch()};
+    const SlabStrides s(operation, format, slab);
     const size_t op = static_cast<size_t>(operation), f = static_cast<size_t>(format);
-    const size_t item = item_size(format);
-    const bool reduces = operation == Operation::logsumexp;
-    const ptrdiff_t x_slab = static_cast<ptrdiff_t>(length * inner * item);
-    const ptrdiff_t y_slab = reduces ? static_cast<ptrdiff_t>(inner * item) : x_slab;
-    if (inner == 1) return kernels.rows[op][f](x, x_slab, y, y_slab, outer, length, context);
-    const ptrdiff_t step = static_cast<ptrdiff_t>(inner * item);
-    for (size_t o = 0; o < outer; ++o, x += x_slab, y += y_slab)
-        kernels.columns[op][f](x, step, y, reduces ? static_cast<ptrdiff_t>(item) : step, inner, length, context);
+    if (slab.inner == 1)
+        return kernels.rows[op][f](x, s.x_slab, y, s.y_slab, slab.outer, slab.length, context);
+    for (size_t o = 0; o < slab.outer; ++o, x += s.x_slab, y += s.y_slab)
+        kernels.columns[op][f](x, s.x_step, y, s.y_step, slab.inner, slab.length, context);
 }
 
 }  // namespace stablesoftmax

@@ -33,9 +33,14 @@ bool run(const Kernels &, Job &, Poll poll);
 // The first undefined row of a job in C order (kernels.hpp says which those are), or -1.
 ptrdiff_t first_undefined(const Kernels &, const Job &);
 
-// A contiguous array seen as (outer, length, inner), the axis in the middle: `run` without the
-// bookkeeping, on the calling thread. For calls of a few hundred nanoseconds.
-void run_small(const Kernels &, Operation, Format, const char *x, char *y, size_t outer, size_t length,
-               size_t inner);
+// A contiguous array seen as (outer, length, inner), the axis in the middle.
+struct Slab {
+    size_t outer, length, inner;
+};
+
+// `run` for a contiguous array; and without its bookkeeping, on the calling thread, for calls of a
+// few hundred nanoseconds.
+bool run_large(const Kernels &, Operation, Format, const char *x, char *y, Slab, Poll poll);
+void run_small(const Kernels &, Operation, Format, const char *x, char *y, Slab);
 
 }  // namespace stablesoftmax
