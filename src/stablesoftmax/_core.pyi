@@ -1,0 +1,29 @@
+from collections.abc import Callable
+from typing import Any, Final, Literal, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+_Kernel = Literal["float16", "bfloat16", "float32", "float64"]
+
+SOFTMAX: Final[int]
+LOG_SOFTMAX: Final[int]
+LOGSUMEXP: Final[int]
+
+def apply(
+    op: int,
+    dtype: _Kernel,
+    x: NDArray[Any],
+    out: NDArray[Any],
+    where: NDArray[np.bool_] | None,
+    temperature: NDArray[np.float64] | None,
+    undefined: int,
+    /,
+) -> None: ...
+def first_undefined(dtype: _Kernel, x: NDArray[Any], where: NDArray[np.bool_] | None, /) -> int: ...
+def front_door(python_function: _F, op: int, /) -> _F: ...
+def register_bfloat16(dtype: np.dtype[Any], /) -> None: ...
+def set_num_threads(n: int, /) -> None: ...
+def get_num_threads() -> int: ...
+def isa() -> str: ...

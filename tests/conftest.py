@@ -1,0 +1,107 @@
+"""What the tests of the Python side share."""
+
+import os
+import subprocess
+import sys
+
+import ml_dtypes
+import numpy as np
+import pytest
+
+import stablesoftmax
+from stablesoftmax import _core
+
+FLOATS = {
+    "float16": np.dtype(np.float16),
+    "bfloat16": np.dtype(ml_dtypes.bfloat16),
+    "float32": np.dtype(np.float32),
+    "float64": np.dtype(np.float64),
+}
+
+
+@pytest.fixture(params=FLOATS.values(), ids=FLOATS)
+def dtype(request):
+    """Every dtype that has a kernel."""
+    return request.param
+
+
+@pytest.fixture(params=["softmax", "log_softmax", "logsumexp"])
+def function(request):
+    """Every function, the last axis being the default of each."""
+    return last_axis(request.param)
+
+
+@pytest.fixture(params=["softmax", "log_softmax"])
+def mapping(request):
+    """The functions whose result has the shape of the input."""
+    return last_axis(request.param)
+
+
+@pytest.fixture
+def strict():
+    """Turn what NumPy would warn of into errors."""
+    with np.errstate(all="raise"):
+        yield
+
+
+def last_axis(name):
+    public = getattr(stablesoftmax, name)
+
+    def call(x, axis=-1, **options):
+        return public(x, axis, **options)
+
+    call.__name__ = name
+    return call
+
+
+def python(code, *, environment=None, timeout=300):
+    """Run code to its end in a fresh interpreter."""
+    run = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | (environment or {}),
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
+    return run
+
+
+LEVELS = ("v2", "v3", "v4")
+
+
+def rerun_at_level(level, path, *options):
+    """Run a test file once more, on the kernels of another ISA level of this CPU."""
+    here, asked = _core.isa(), os.environ.get("STABLESOFTMAX_ISA")
+    if asked:
+        pytest.skip(f"this run is at level {here} alone, as STABLESOFTMAX_ISA asks")
+    if here not in LEVELS or LEVELS.index(level) > LEVELS.index(here):
+        pytest.skip(f"this CPU lacks level {level}: its best is {here}")
+    if level == here:
+        pytest.skip(f"level {level} is what the other tests of this file run at")
+    run = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", path, *options],
+        env=os.environ | {"STABLESOFTMAX_ISA": level},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stdout[-8000:] + run.stderr[-2000:]
+
+
+def normal(shape, dtype, scale=1, seed=0):
+    """Normally distributed numbers."""
+    with np.errstate(under="ignore"):
+        return (np.random.default_rng(seed).normal(size=shape) * scale).astype(dtype)
+
+
+def bits(a):
+    """The bytes of an array in C order: equal for equal bits, NaN and signed zeros included."""
+    a = np.ascontiguousarray(a)
+    if a.dtype.char in "gG":  # whose padding holds anything
+        with np.errstate(all="ignore"):
+            parts = a.view(np.longdouble)
+            high = parts.astype(np.float64)
+            return high.tobytes() + (parts - high).astype(np.float64).tobytes()
+    return a.tobytes()

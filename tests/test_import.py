@@ -1,0 +1,74 @@
+"""What importing the package loads, and what it shows."""
+
+import importlib.metadata
+
+import pytest
+from conftest import python
+
+import stablesoftmax
+
+PUBLIC = [
+    "UndefinedSoftmaxError",
+    "clip_by_global_norm",
+    "clip_by_value",
+    "get_num_threads",
+    "initial_weights",
+    "log_softmax",
+    "logsumexp",
+    "num_threads",
+    "set_num_threads",
+    "softmax",
+]
+
+LOADED = """
+import sys
+import numpy
+before = set(sys.modules)
+import {module}
+print(*(set(sys.modules) - before))
+"""
+
+
+def loaded(module):
+    """The modules that importing this one loads beyond NumPy's, save the package's own."""
+    names = python(LOADED.format(module=module)).stdout.split()
+    assert "stablesoftmax" in names
+    return {name for name in names if name.split(".")[0] != "stablesoftmax"}
+
+
+def test_import_loads_nothing_but_numpy():
+    """Nothing optional, and nothing that takes a millisecond.
+
+    That is what keeps the import at a few milliseconds: importlib.metadata or numpy.random alone
+    would take longer than all the rest of it.
+    """
+    types = {name for name in loaded("stablesoftmax") if name.startswith("numpy._typing")}
+    assert loaded("stablesoftmax") - types <= {"__future__", "copy", "numbers", "numpy.typing"}
+
+
+@pytest.mark.parametrize("module", ["threadpoolctl", "importlib.metadata", "numpy.random"])
+def test_a_loaded_module_is_noticed(module):
+    """The test above can fail: here is what it would see if the package imported something."""
+    assert module in loaded(f"stablesoftmax, {module}")
+
+
+def test_import_leaves_the_oracle_out():
+    code = "import sys, stablesoftmax; assert 'stablesoftmax.testing' not in sys.modules"
+    python(code)
+
+
+def test_public_names():
+    assert stablesoftmax.__all__ == PUBLIC
+    assert all(hasattr(stablesoftmax, name) for name in PUBLIC)
+    shown = {name for name in vars(stablesoftmax) if not name.startswith("_")}
+    modules = {"agnostic", "arguments", "arrays", "errors", "functions", "threads", "training"}
+    assert shown - modules - {"accuracy", "testing"} == set(PUBLIC)
+
+
+def test_version():
+    assert stablesoftmax.__version__ == importlib.metadata.version("stablesoftmax")
+
+
+def test_unknown_attribute():
+    with pytest.raises(AttributeError, match="'stablesoftmax' has no attribute 'softmin'"):
+        _ = stablesoftmax.softmin
