@@ -1,4 +1,4 @@
-"""Make the coefficients of kernels/exponential.hpp: ``python reference/exponential.py`` prints them.
+"""Make the coefficients of kernels/exponential.hpp: run ``python reference/exponential.py``.
 
 Each polynomial q is the minimax fit of ``(exp(r) - 1 - r) / r**2`` on ``|r| <= bound``, weighted so
 that the relative error of ``1 + r + r**2 * q(r)`` is what is levelled. The fit works
@@ -74,7 +74,8 @@ def fit(degree: int, bits: int, bound: mp.mpf) -> None:
         for r in [bound * (mp.mpf(i) / 500 - 1) for i in range(1001)]
     )
     values = ", ".join(float(fixed[k]).hex() for k in sorted(fixed))
-    print(f"degree {degree}, {bits} bits, |r| <= {mp.nstr(bound, 6)}: error 2^{mp.nstr(mp.log(worst, 2), 5)}")
+    size, error = mp.nstr(bound, 6), mp.nstr(mp.log(worst, 2), 5)
+    print(f"degree {degree}, {bits} bits, |r| <= {size}: error 2^{error}")
     print(f"  {values}")
 
 
