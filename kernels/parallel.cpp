@@ -57,7 +57,8 @@ struct Pool {
         for (;;) {
             spin_until([&] { return wanted > 0; });
             std::unique_lock<std::mutex> lock(mutex);
-            wake.wait(lock, [&] { return wanted > 0; });
+            if (wanted == 0) wake.wait(lock);
+            if (wanted == 0) continue;  // woken too late: spin for the next call
             --wanted;
             ++helping;
             Call *mine = call;
