@@ -45,6 +45,7 @@ bench: $(VENV)/.installed-bench
 
 lint: $(VENV)/.installed-lint
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+	@$(BIN)/numpydoc lint $(addprefix src/stablesoftmax/,errors.py functions.py testing.py threads.py training.py)
 
 SETUP := $(BIN)/meson setup --reconfigure -Dextension=false -Dkernel_tests=true -Dbuildtype=debugoptimized -Db_lundef=false
 
