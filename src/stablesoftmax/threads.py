@@ -128,7 +128,7 @@ def register_threadpoolctl() -> None:
     ...     ss.get_num_threads()
     1
     """
-    import threadpoolctl  # type: ignore[import-untyped, unused-ignore]
+    import threadpoolctl
 
     class StableSoftmaxController(threadpoolctl.LibController):  # type: ignore[misc]
         user_api = "stablesoftmax"
