@@ -1,6 +1,6 @@
 #include "plan.hpp"
 
-#include <atomic>
+#include <algorithm>
 #include <cstdlib>
 
 #include "parallel.hpp"
@@ -194,15 +194,15 @@ struct Plan {
 
     bool run(Poll poll) {
         if (units == 0) return true;
-        const size_t unit_elements = job.length * tile ? job.length * tile : 1;
+        const size_t unit_elements = std::max<size_t>(job.length * tile, 1);
         const size_t elements = units * unit_elements;
         size_t threads = elements / elements_per_thread;
-        threads = threads < thread_count() ? threads : thread_count();
+        threads = std::min(threads, thread_count());
         if (units < threads) {
             row_threads = threads;
             threads = 1;
         }
-        size_t slice = elements_per_slice / unit_elements ? elements_per_slice / unit_elements : 1;
+        const size_t slice = std::max<size_t>(elements_per_slice / unit_elements, 1);
         for (size_t first = 0; first < units; first += slice) {
             size_t count = units - first < slice ? units - first : slice;
             run_slice(first, count, threads);

@@ -1,4 +1,4 @@
-// What a sweep over a row leaves behind, how parts of a row merge, and how a row is finished.
+// What a sweep over a row leaves behind, and how parts of a row merge.
 //
 // A sum runs over slots: slot j holds the elements j, j + W, j + 2W, ... of a block, W the lanes of
 // the level. Slots are folded by halving, blocks are merged in order. That order is the same
@@ -208,69 +208,6 @@ INLINE Vector<T> lowest_normal(Vector<T> guess, Vector<T> total) {
     Bits<T> exponent = (bits_of<T>(total) >> fraction) - bias;
     Vector<T> log2 = from_bits<T>(bits_of<T>(broadcast<T>(magic)) + exponent) - magic;
     return guess + (log2 + 2 - Limits<T>::guard) * T(0.6931472) - Limits<T>::depth;
-}
-
-// ---------------------------------------------------------------------------------------------
-// Finishing. All in double lanes, whatever T.
-
-// 1 / sum = (head + tail)·down, down a power of two and 1/2 <= head <= 1.
-struct Reciprocal {
-    Vector<double> head, tail, down;
-};
-
-INLINE Vector<double> power_below(Vector<double> sum) {
-    return from_bits<double>(0x7fe0000000000000 - (bits_of<double>(sum) & 0x7ff0000000000000));
-}
-
-// Of a sum that a double holds, head rounded to a multiple of 2^-23 for float lanes.
-INLINE Reciprocal reciprocal(Sum<float, Vector<double>> sum) {
-    Vector<double> down = power_below(sum.head);
-    Vector<double> all = 1 / (sum.head * down);
-    Vector<double> head = (all + 0x1.8p29) - 0x1.8p29;
-    return {head, all - head, down};
-}
-
-INLINE Reciprocal reciprocal(Sum<double, Vector<double>> sum) {
-    Vector<double> down = power_below(sum.head);
-    Vector<double> mantissa = sum.head * down, mantissa_rest = sum.rest * down;
-    Vector<double> head = 1 / mantissa;
-    Pair<double> back = two_product<double>(head, mantissa);
-    Vector<double> missing = (1 - back.head) - back.tail - head * mantissa_rest;
-    return {head, head * missing, down};
-}
-
-// log1p of (others / top), where top + top_rest is the exponential of a maximum.
-INLINE Pair<double> log1p_ratio(Vector<double> others, Vector<double> others_rest,
-                                  Vector<double> top, Vector<double> top_rest) {
-    Vector<double> quotient = others / top;
-    Pair<double> back = two_product<double>(quotient, top);
-    Vector<double> missing = (others - back.head) - back.tail + others_rest - quotient * top_rest;
-    return log1p(quotient, missing / top);
-}
-
-// The sum without the maximum's own term. Right to the last place of others where it is not far
-// smaller than the sum; where it is (`dominated`), the caller sums anew without that term:
-// [0, -40] would leave 0 of 4.2e-18.
-template <class T>
-struct Others {
-    Vector<double> head, rest;
-    Bits<double> dominated;
-};
-
-template <class T>
-INLINE Others<T> others_of(Sum<T, Vector<double>> sum, Vector<double> top, Vector<double> top_rest) {
-    Pair<double> difference = two_sum<double>(sum.head, -top);
-    Vector<double> rest = difference.tail + (sum.tail() - top_rest);
-    Vector<double> head = difference.head + rest;
-    rest = (difference.head - head) + rest;
-    return {head, rest, head < top * Limits<T>::dominated};
-}
-
-// A sum without the maximum's term, taken `others_guard` binades higher.
-template <class T>
-INLINE Others<T> lowered(Sum<T, Vector<double>> sum) {
-    constexpr double down = sizeof(T) == 4 ? 0x1p-27 : 0x1p-60;
-    return {sum.head * down, sum.tail() * down, Bits<double>{}};
 }
 
 }  // namespace stablesoftmax::LEVEL

@@ -431,4 +431,34 @@ INLINE void store_first(S *p, Vector<compute<S>> v, size_t count) {
     std::memcpy(p, padded, count * sizeof(S));
 }
 
+// Call f(offset, lanes in use) for each vector of `count` elements.
+template <class T, class Function>
+INLINE void for_vectors(size_t count, Function f) {
+    constexpr size_t W = Lanes<T>::count;
+    size_t i = 0;
+    for (; i + W <= count; i += W) f(i, W);
+    if (i < count) f(i, count - i);
+}
+
+// The same, each vector but the first at an aligned place of y: a store across two cache lines costs
+// twice, and the order of independent results is free.
+template <class T, class Out, class Function>
+INLINE void for_aligned_vectors(const Out *y, size_t count, Function f) {
+    constexpr size_t W = Lanes<T>::count, bytes = W * sizeof(Out);
+    size_t first = (bytes - reinterpret_cast<uintptr_t>(y) % bytes) % bytes / sizeof(Out);
+    if (first > count) first = count;
+    if (first > 0) f(0, first);
+    for_vectors<T>(count - first, [=](size_t i, size_t lanes) __attribute__((always_inline)) { f(first + i, lanes); });
+}
+
+template <class S>
+INLINE Vector<compute<S>> load_lanes(const S *p, size_t lanes) {
+    return lanes == Lanes<compute<S>>::count ? load(p) : load_first(p, lanes);
+}
+
+template <class S>
+INLINE void store_lanes(S *p, Vector<compute<S>> v, size_t lanes) {
+    lanes == Lanes<compute<S>>::count ? store(p, v) : store_first(p, v, lanes);
+}
+
 }  // namespace stablesoftmax::LEVEL

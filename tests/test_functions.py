@@ -17,10 +17,10 @@ import stablesoftmax
 from stablesoftmax import (
     _core,
     accuracy,
-    arrays,
     log_softmax,
     logsumexp,
     num_threads,
+    rows,
     softmax,
     testing,
 )
@@ -486,7 +486,7 @@ def test_calls_of_the_kernel(road, monkeypatch):
     x = arrange(normal((1024, BIG // 8 // 1024), np.float64))
     calls = []
     spy = types.SimpleNamespace(**vars(_core) | {"apply": lambda *_: calls.append(1)})
-    monkeypatch.setattr(arrays, "_core", spy)
+    monkeypatch.setattr(rows, "_core", spy)
     softmax.__wrapped__(x, **options)
     in_blocks = {"where, axes apart": 8, "narrower": 8, "longdouble": 0, "complex": 0}
     assert len(calls) == in_blocks.get(road, 1)

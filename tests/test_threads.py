@@ -233,6 +233,7 @@ LONG_CALL = """
 import os, signal, threading
 import numpy as np
 import stablesoftmax as ss
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job may start without
 ss.set_num_threads({threads})
 x = np.broadcast_to(np.arange(4096, dtype=np.float32), ({rows}, 4096))
 threading.Timer({seconds}, os.kill, [os.getpid(), signal.SIGINT]).start()

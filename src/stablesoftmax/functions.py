@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from . import _core
 from .arguments import validate
-from .arrays import normalise, run, wrap
+from .rows import normalise, run, wrap
 
 __all__ = ["log_softmax", "logsumexp", "softmax"]
 

@@ -4,144 +4,26 @@ The oracle is plain NumPy in double-double arithmetic and shares no code with th
 it judges. Its own error is below 0.0001 ULP of float64, for logsumexp per unit of its condition
 number, measured against mpmath at 200 bits; the narrower dtypes see less. It works a block at a
 time, so that 1e8 elements fit.
-
-Double-double is T. J. Dekker's, "A floating-point technique for extending the available
-precision", Numerische Mathematik 18, 1971, doi:10.1007/BF01397083: a number is an unevaluated sum
-hi + lo with abs(lo) at most half an ulp of hi.
 """
 
 import math
 from collections.abc import Iterator
-from decimal import Decimal, localcontext
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
+from . import double_double as dd
 from .accuracy import max_ulp as promised_ulp
+from .double_double import Floats, Pair
 
 __all__ = ["Expected", "assert_max_ulp", "log_softmax", "logsumexp", "softmax", "ulp_error"]
 
-Floats: TypeAlias = NDArray[np.float64]
-Pair: TypeAlias = tuple[Floats, Floats]
 Index: TypeAlias = tuple[slice, slice]
 Axis: TypeAlias = int | tuple[int, ...] | None
 
 _BLOCK = 1 << 14  # elements at a time: a few dozen temporaries of 128 KB stay in the cache
 _TINY = 2.0**-900  # smaller values are held in units of this, so that subnormals keep their digits
-
-
-# --- double-double arithmetic -------------------------------------------------------------------
-
-
-def _two_sum(a: Floats, b: Floats) -> Pair:
-    s = a + b
-    t = s - a
-    return s, (a - (s - t)) + (b - t)
-
-
-def _fast_two_sum(a: Floats, b: Floats) -> Pair:
-    """The same where abs(a) >= abs(b) or a is 0."""
-    s = a + b
-    return s, b - (s - a)
-
-
-def _halves(a: Floats) -> Pair:
-    c = a * (2.0**27 + 1)
-    high = c - (c - a)
-    return high, a - high
-
-
-def _two_product(a: Floats, b: Floats) -> Pair:
-    p = a * b
-    a1, a2 = _halves(a)
-    b1, b2 = _halves(b)
-    return p, ((a1 * b1 - p) + a1 * b2 + a2 * b1) + a2 * b2
-
-
-def _exactly(a: Floats) -> Pair:
-    return a, np.zeros_like(a)
-
-
-def _add(a: Pair, b: Pair) -> Pair:
-    s, e = _two_sum(a[0], b[0])
-    return _fast_two_sum(s, e + (a[1] + b[1]))
-
-
-def _divide(a: Pair, b: Pair) -> Pair:
-    q = a[0] / b[0]
-    p, e = _two_product(q, b[0])
-    return _fast_two_sum(q, (((a[0] - p) - e) + a[1] - q * b[1]) / b[0])
-
-
-def _sum(a: Pair) -> Pair:
-    """The sum along the last axis, pairwise, with that axis kept."""
-    hi, lo = a
-    while (n := hi.shape[-1]) > 1:
-        half = n // 2
-        head, middle, tail = np.s_[..., :half], np.s_[..., half : n - half], np.s_[..., n - half :]
-        s, e = _add((hi[head], lo[head]), (hi[tail], lo[tail]))
-        hi, lo = np.concatenate((s, hi[middle]), -1), np.concatenate((e, lo[middle]), -1)
-    return hi, lo
-
-
-def _constants(values: list[Decimal]) -> Pair:
-    hi = [float(v) for v in values]
-    lo = [float(v - Decimal(h)) for v, h in zip(values, hi, strict=True)]
-    return np.array(hi), np.array(lo)
-
-
-with localcontext() as _context:
-    _context.prec = 60
-    _LN2 = _constants([Decimal(2).ln()])
-    _STEP = Decimal(2).ln() / 64
-    _STEP_1 = float(round(_STEP * 2**41)) / 2**41
-    _STEP_2 = float(round((_STEP - Decimal(_STEP_1)) * 2**76)) / 2**76
-    _STEP_3 = float(_STEP - Decimal(_STEP_1) - Decimal(_STEP_2))
-    _POWERS = _constants([Decimal(2) ** (Decimal(j) / 64) for j in range(64)])
-    _LOGS = _constants([(1 + Decimal(j) / 128).ln() for j in range(129)])
-
-
-def _exp(a: Pair) -> tuple[Floats, Floats, NDArray[np.int64]]:
-    """exp(a) = (hi + lo) * 2^k with hi + lo near [1, 2), to 1e-20 relative; a is in [-2000, 0].
-
-    a = n ln2/64 + r leaves abs(r) < 0.0055, and the series from r^2/2 on is then below 1.5e-5:
-    float64 is enough for it, and only 1 + r needs the second word.
-    """
-    n = np.rint(a[0] * (64 / math.log(2)))
-    r, e = _two_sum(a[0] - n * _STEP_1, -n * _STEP_2)  # exact: n has 18 bits, the steps 35
-    r, e = _two_sum(r, e + (a[1] - n * _STEP_3))
-    series = r / 5040 + 1 / 720
-    for coefficient in (1 / 120, 1 / 24, 1 / 6, 1 / 2):
-        series = series * r + coefficient
-    r, e = _fast_two_sum(r, e + r * r * series)  # expm1
-    index = n.astype(np.int64)
-    power, power_lo = _POWERS[0][index & 63], _POWERS[1][index & 63]
-    p, p_lo = _two_product(power, r)
-    hi, lo = _fast_two_sum(power, p)
-    return *_fast_two_sum(hi, lo + (p_lo + power * e + power_lo * (1 + r))), index >> 6
-
-
-def _log1p(a: Pair) -> Pair:
-    """log(1 + a) = k ln2 + log c + 2 artanh((f - c) / (f + c)) for a >= 0, to 1e-20 relative.
-
-    f = (1 + a) / 2^k is in [1, 2) and c is the nearest 1 + j/128. Where c is 1, f - c is a itself,
-    which has digits that 1 + a has lost.
-    """
-    f, f_lo = _add(_exactly(np.ones_like(a[0])), a)
-    k = np.frexp(f)[1] - 1
-    f, f_lo = np.ldexp(f, -k), np.ldexp(f_lo, -k)
-    j = np.rint((f - 1) * 128).astype(np.int64)
-    c = 1 + j / 128
-    d, d_lo = _fast_two_sum(f - c, f_lo)
-    near = (k == 0) & (j == 0)
-    d, d_lo = np.where(near, a[0], d), np.where(near, a[1], d_lo)
-    t, t_lo = _divide((d, d_lo), _add((f, f_lo), _exactly(c)))
-    t2 = t * t
-    artanh = _fast_two_sum(t, t_lo + t * t2 * (1 / 3 + t2 * (1 / 5 + t2 / 7)))
-    k_ln2, k_ln2_lo = _two_product(k.astype(np.float64), _LN2[0])
-    logs = _add((k_ln2, k_ln2_lo + k * _LN2[1]), (_LOGS[0][j], _LOGS[1][j]))
-    return _add(logs, (2 * artanh[0], 2 * artanh[1]))
 
 
 # --- the oracle ---------------------------------------------------------------------------------
@@ -183,12 +65,12 @@ class _Rows(NamedTuple):
     def summed(self, x: NDArray[Any], keep: NDArray[np.bool_]) -> "_Rows":
         """With the terms of a block added to r."""
         live = keep & np.isfinite(x)
-        hi, lo, k = _exp(_clipped(_gap(np.where(live, x, self.m), self)))
+        hi, lo, k = dd.exp(_clipped(_gap(np.where(live, x, self.m), self)))
         power = np.where(live & (x != self.m), _power_of_two(k + 900), 0.0)
         places = self.places + (live & (x == self.m)).sum(-1, keepdims=True)
         others = np.maximum(places - 1, 0) - np.maximum(self.places - 1, 0)
-        r = _add(self.r, _sum((hi * power, lo * power)))
-        return self._replace(places=places, r=_add(r, _exactly(others / _TINY)))
+        r = dd.add(self.r, dd.total((hi * power, lo * power)))
+        return self._replace(places=places, r=dd.add(r, dd.exactly(others / _TINY)))
 
 
 def _lowest(dtype: np.dtype[Any]) -> float:
@@ -208,9 +90,9 @@ def _clipped(gap: Pair) -> Pair:
 def _pair(x: NDArray[Any]) -> Pair:
     """A float or a 64-bit integer as hi + lo."""
     if x.dtype.kind == "f":
-        return _exactly(x)
+        return dd.exactly(x)
     high = (x >> 32).astype(np.float64) * 2.0**32
-    return _fast_two_sum(high, (x & 0xFFFFFFFF).astype(np.float64))
+    return dd.fast_two_sum(high, (x & 0xFFFFFFFF).astype(np.float64))
 
 
 def _gap(x: NDArray[Any], rows: _Rows) -> Pair:
@@ -219,7 +101,7 @@ def _gap(x: NDArray[Any], rows: _Rows) -> Pair:
         # 1.7e308 - -1.7e308 overflows, though a tenth of it does not
         huge = (abs(x) > 2.0**1000) | (abs(rows.m) > 2.0**1000)
         shrink = np.where(huge, 0.25, 1.0)
-        hi, lo = _two_sum(x * shrink, -rows.m * shrink)
+        hi, lo = dd.two_sum(x * shrink, -rows.m * shrink)
     else:
         # modulo 2^64 the difference of any two integers is exact: uint8 3 - 5, int64 max - min
         shrink = np.ones(x.shape)
@@ -235,7 +117,7 @@ def _over_temperature(gap: Pair, temperature: Floats) -> Pair:
     """gap / T, and its limit at T = 0 and T = inf."""
     power, temperature_power = np.frexp(gap[0])[1], np.frexp(temperature)[1]
     fractions = np.ldexp(gap[0], -power), np.ldexp(gap[1], -power)  # Dekker's product may overflow
-    hi, lo = _divide(fractions, _exactly(np.ldexp(temperature, -temperature_power)))
+    hi, lo = dd.divide(fractions, dd.exactly(np.ldexp(temperature, -temperature_power)))
     power = power - temperature_power
     limit = np.where((temperature == 0) & (gap[0] < 0), -np.inf, 0.0)
     ordinary = (temperature > 0) & (temperature < np.inf)
@@ -259,9 +141,9 @@ class _Exact(NamedTuple):
 
 def _ratio(gap: Pair, rows: _Rows) -> _Exact:
     """softmax = exp(gap) / (1 + r)."""
-    hi, lo, k = _exp(_clipped(gap))
+    hi, lo, k = dd.exp(_clipped(gap))
     r = rows.r[0] * _TINY, rows.r[1] * _TINY
-    hi, lo = _divide((hi, lo), _add(_exactly(np.ones_like(r[0])), r))
+    hi, lo = dd.divide((hi, lo), dd.add(dd.exactly(np.ones_like(r[0])), r))
     tiny = k < -900
     power = _power_of_two(k + 900 * tiny)
     return _Exact(hi * power, lo * power, np.where(tiny, _TINY, 1.0), np.ones_like(hi))
@@ -273,8 +155,8 @@ def _plus_log1p(base: Pair, sign: float, rows: _Rows) -> _Exact:
     tiny = (abs(base[0]) < _TINY) & (r[0] < _TINY)  # where log1p(r) is r
     scale = np.where(tiny, _TINY, 1.0)
     base = base[0] / scale, base[1] / scale
-    log, log_lo = (np.where(tiny, u, v) for u, v in zip(rows.r, _log1p(r), strict=True))
-    hi, lo = _add(base, (sign * log, sign * log_lo))
+    log, log_lo = (np.where(tiny, u, v) for u, v in zip(rows.r, dd.log1p(r), strict=True))
+    hi, lo = dd.add(base, (sign * log, sign * log_lo))
     endless = np.isinf(base[0])
     hi, lo = np.where(endless, base[0], hi), np.where(endless, 0.0, lo)
     kappa = np.where(np.isfinite(hi) & (hi != 0), (abs(base[0]) + log) / abs(hi), 1.0)

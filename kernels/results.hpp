@@ -1,0 +1,132 @@
+// From the sums of a row to its results: the reciprocal for softmax, log1p(r) for the logarithms.
+//
+// Computed in double lanes, whatever T; applied in lanes of T.
+#pragma once
+
+#include "state.hpp"
+
+namespace stablesoftmax::LEVEL {
+
+// 1 / sum = (head + tail)·down, down a power of two and 1/2 <= head <= 1.
+struct Reciprocal {
+    Vector<double> head, tail, down;
+};
+
+INLINE Vector<double> power_below(Vector<double> sum) {
+    return from_bits<double>(0x7fe0000000000000 - (bits_of<double>(sum) & 0x7ff0000000000000));
+}
+
+// Of a sum that a double holds, head rounded to a multiple of 2^-23 for float lanes.
+INLINE Reciprocal reciprocal(Sum<float, Vector<double>> sum) {
+    Vector<double> down = power_below(sum.head);
+    Vector<double> all = 1 / (sum.head * down);
+    Vector<double> head = (all + 0x1.8p29) - 0x1.8p29;
+    return {head, all - head, down};
+}
+
+INLINE Reciprocal reciprocal(Sum<double, Vector<double>> sum) {
+    Vector<double> down = power_below(sum.head);
+    Vector<double> mantissa = sum.head * down, mantissa_rest = sum.rest * down;
+    Vector<double> head = 1 / mantissa;
+    Pair<double> back = two_product<double>(head, mantissa);
+    Vector<double> missing = (1 - back.head) - back.tail - head * mantissa_rest;
+    return {head, head * missing, down};
+}
+
+// log1p of (others / top), where top + top_rest is the exponential of a maximum.
+INLINE Pair<double> log1p_ratio(Vector<double> others, Vector<double> others_rest,
+                                  Vector<double> top, Vector<double> top_rest) {
+    Vector<double> quotient = others / top;
+    Pair<double> back = two_product<double>(quotient, top);
+    Vector<double> missing = (others - back.head) - back.tail + others_rest - quotient * top_rest;
+    return log1p(quotient, missing / top);
+}
+
+// The sum without the maximum's own term. Right to the last place of others where it is not far
+// smaller than the sum; where it is (`dominated`), the caller sums anew without that term:
+// [0, -40] would leave 0 of 4.2e-18.
+template <class T>
+struct Others {
+    Vector<double> head, rest;
+    Bits<double> dominated;
+};
+
+template <class T>
+INLINE Others<T> others_of(Sum<T, Vector<double>> sum, Vector<double> top, Vector<double> top_rest) {
+    Pair<double> difference = two_sum<double>(sum.head, -top);
+    Vector<double> rest = difference.tail + (sum.tail() - top_rest);
+    Vector<double> head = difference.head + rest;
+    rest = (difference.head - head) + rest;
+    return {head, rest, head < top * Limits<T>::dominated};
+}
+
+// A sum without the maximum's term, taken `others_guard` binades higher.
+template <class T>
+INLINE Others<T> lowered(Sum<T, Vector<double>> sum) {
+    constexpr double down = sizeof(T) == 4 ? 0x1p-27 : 0x1p-60;
+    return {sum.head * down, sum.tail() * down, Bits<double>{}};
+}
+
+INLINE Vector<double> low_half(Vector<float> v) { return widen(v).low; }
+INLINE Vector<double> low_half(Vector<double> v) { return v; }
+
+// 1 / sum for the lanes of T: p = (e·head + e·tail)·down.
+template <class T>
+struct Factor {
+    Vector<T> head, tail, down;
+};
+
+INLINE Factor<double> factor_of(Sum<double, Vector<double>> sum) {
+    Reciprocal r = reciprocal(sum);
+    return {r.head, r.tail, r.down};
+}
+
+INLINE Factor<float> factor_of(Sum<float, Vector<double>> low, Sum<float, Vector<double>> high) {
+    Reciprocal a = reciprocal(low), b = reciprocal(high);
+    return {narrow({a.head, b.head}), narrow({a.tail, b.tail}), narrow({a.down, b.down})};
+}
+
+// e / sum, short of the power of two.
+template <class T>
+INLINE Vector<T> product(Vector<T> e, Factor<T> f) {
+    if constexpr (has_fma) {
+        return multiply_add(e, f.head, e * f.tail);
+    } else {
+        Pair<T> p = two_product<T>(e, f.head);
+        return p.head + (p.tail + e * f.tail);
+    }
+}
+
+template <class T>
+INLINE Vector<T> times(Vector<T> e, Factor<T> f) {
+    return product<T>(e, f) * f.down;
+}
+
+// The same where results may be subnormal, without arithmetic on subnormals (a microcode assist
+// each): those are rounded to whole multiples of the smallest one, which are their own bits.
+template <class T>
+INLINE Vector<T> times_carefully(Vector<T> e, Factor<T> f) {
+    using L = Limits<T>;
+    Vector<T> p = product<T>(e, f);
+    Bits<T> subnormal = p < L::smallest_normal / f.down;
+    // 2^149 and 2^1074 are beyond their formats: two steps.
+    Vector<T> units = (subnormal ? p : Vector<T>{}) * (f.down * L::units_high * L::units_low);
+    Vector<T> magic = broadcast<T>(L::subnormal_places);
+    Vector<T> tiny = from_bits<T>(bits_of<T>(units + magic) - bits_of<T>(magic));
+    return subnormal ? tiny : (subnormal ? broadcast<T>(1) : p) * f.down;
+}
+
+// max + logarithm, so that log p = (x - head) - tail: x - head is exact where it cancels, and
+// [0, -40] keeps its -4.2e-18 in the tail.
+INLINE Pair<double> normalizer(Vector<double> max, Pair<double> logarithm) {
+    Pair<double> sum = two_sum<double>(max, logarithm.head);
+    return two_sum<double>(sum.head, sum.tail + logarithm.tail);
+}
+
+INLINE Pair<float> normalizer(Wide max, Wide logarithm) {
+    Vector<float> head = narrow({max.low + logarithm.low, max.high + logarithm.high});
+    Wide back = widen(head);
+    return {head, narrow({(max.low - back.low) + logarithm.low, (max.high - back.high) + logarithm.high})};
+}
+
+}  // namespace stablesoftmax::LEVEL
