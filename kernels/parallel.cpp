@@ -4,6 +4,7 @@
 #include <sched.h>
 
 #include <atomic>
+#include <cfenv>
 #include <condition_variable>
 #include <cstdlib>
 #include <mutex>
@@ -54,6 +55,7 @@ struct Pool {
     size_t workers = 0;
 
     void serve() {
+        std::fesetenv(FE_DFL_ENV);  // a thread inherits its maker's rounding and flushing
         for (;;) {
             spin_until([&] { return wanted > 0; });
             std::unique_lock<std::mutex> lock(mutex);
