@@ -204,7 +204,7 @@ INLINE Pair<double> log1p(Vector<double> head, Vector<double> tail) {
     Vector<double> rest = (u.tail + tail) / u.head;
     // The k for which u.head / 2^k lies in [sqrt(1/2), sqrt 2).
     constexpr int64_t one = 0x3ff0000000000000, sqrt_half = 0x3fe6a09e667f3bcd;
-    Bits<double> bits = bits_of<double>(u.head) + (one - sqrt_half);
+    Bits<double> bits = wrapping_sum<double>(bits_of<double>(u.head), Bits<double>{} + (one - sqrt_half));
     Bits<double> mantissa = (bits & 0x000fffffffffffff) + sqrt_half;
     Vector<double> k = from_bits<double>((bits >> 52) - 1023 + 0x4338000000000000) - 0x1.8p52;
     Vector<double> f = from_bits<double>(mantissa) - 1;

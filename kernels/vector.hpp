@@ -50,6 +50,7 @@ template <>
 struct Lanes<float> {
     using Vector = float __attribute__((vector_size(vector_bytes)));
     using Bits = int32_t __attribute__((vector_size(vector_bytes)));
+    using Unsigned = uint32_t __attribute__((vector_size(vector_bytes)));
     static constexpr size_t count = vector_bytes / sizeof(float);
 };
 
@@ -57,6 +58,7 @@ template <>
 struct Lanes<double> {
     using Vector = double __attribute__((vector_size(vector_bytes)));
     using Bits = int64_t __attribute__((vector_size(vector_bytes)));
+    using Unsigned = uint64_t __attribute__((vector_size(vector_bytes)));
     static constexpr size_t count = vector_bytes / sizeof(double);
 };
 
@@ -78,6 +80,13 @@ INLINE Bits<T> bits_of(Vector<T> v) {
 template <class T>
 INLINE Vector<T> from_bits(Bits<T> b) {
     return reinterpret_cast<Vector<T>>(b);
+}
+
+// a + b, wrapping: a NaN's bits plus a constant may leave the signed range.
+template <class T>
+INLINE Bits<T> wrapping_sum(Bits<T> a, Bits<T> b) {
+    using Unsigned = typename Lanes<T>::Unsigned;
+    return reinterpret_cast<Bits<T>>(reinterpret_cast<Unsigned>(a) + reinterpret_cast<Unsigned>(b));
 }
 
 // 0, 1, 2, ... in the integer lanes.
@@ -339,7 +348,7 @@ INLINE Vector<float> load(const bfloat16 *p) {
 // would round to an infinity.
 INLINE void store(bfloat16 *p, Vector<float> v) {
     Bits<float> b = bits_of<float>(v);
-    Bits<float> rounded = b + 0x7fff + ((b >> 16) & 1);
+    Bits<float> rounded = wrapping_sum<float>(b, 0x7fff + ((b >> 16) & 1));
     Bits16 half = __builtin_convertvector(rounded >> 16, Bits16);
     std::memcpy(p, &half, sizeof half);
 }
