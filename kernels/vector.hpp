@@ -389,7 +389,7 @@ INLINE void store(float16 *p, Vector<float> v) {
     Bits<float> sign = b & static_cast<int32_t>(0x80000000u);
     Bits<float> magnitude = b ^ sign;
     Bits<float> tiny = bits_of<float>(from_bits<float>(magnitude) + 0.5f) - 0x3f000000;
-    Bits<float> normal = (magnitude - 0x38000000 + 0xfff + ((magnitude >> 13) & 1)) >> 13;
+    Bits<float> normal = wrapping_sum<float>(magnitude, ((magnitude >> 13) & 1) - (0x38000000 - 0xfff)) >> 13;
     Bits<float> special = magnitude > 0x7f800000 ? (Bits<float>{} + 0x7e00) : (Bits<float>{} + 0x7c00);
     Bits<float> value = magnitude < 0x38800000 ? tiny : normal;
     value = magnitude >= 0x477ff000 ? special : value;
