@@ -25,11 +25,14 @@ class FloatingPoint {
     FloatingPoint() { _mm_setcsr(0x1f80); }
     ~FloatingPoint() { _mm_setcsr(saved); }
 #elif defined(__aarch64__)
-    unsigned long saved = __builtin_aarch64_get_fpcr64();
+    unsigned long control, flags;
 
   public:
-    FloatingPoint() { __builtin_aarch64_set_fpcr64(0); }
-    ~FloatingPoint() { __builtin_aarch64_set_fpcr64(saved); }
+    FloatingPoint() {
+        __asm__ volatile("mrs %0, fpcr\n\tmrs %1, fpsr" : "=r"(control), "=r"(flags));
+        __asm__ volatile("msr fpcr, %0" : : "r"(0ul));
+    }
+    ~FloatingPoint() { __asm__ volatile("msr fpcr, %0\n\tmsr fpsr, %1" : : "r"(control), "r"(flags)); }
 #endif
 };
 
