@@ -1,4 +1,4 @@
-"""softmax, log_softmax and logsumexp for NumPy: right to 2 ULP, at the speed of memory."""
+"""softmax, log_softmax and logsumexp for NumPy: never NaN by overflow, right to 2 ULP, fast."""
 
 from .errors import UndefinedSoftmaxError
 from .functions import log_softmax, logsumexp, softmax
