@@ -61,7 +61,16 @@ def test_public_names():
     assert stablesoftmax.__all__ == PUBLIC
     assert all(hasattr(stablesoftmax, name) for name in PUBLIC)
     shown = {name for name in vars(stablesoftmax) if not name.startswith("_")}
-    loaded = {"agnostic", "arguments", "arrays", "errors", "functions", "rows", "threads", "training"}
+    loaded = {
+        "agnostic",
+        "arguments",
+        "arrays",
+        "errors",
+        "functions",
+        "rows",
+        "threads",
+        "training",
+    }
     assert shown - loaded - {"accuracy", "double_double", "testing"} == set(PUBLIC)
 
 
