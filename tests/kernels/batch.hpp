@@ -41,6 +41,7 @@ enum Family {
     deep,           // down to exp's last subnormal
     ties,           // all the same
     late_maximum,   // the first element, the guess, is far below the others
+    balanced,       // a logsumexp that cancels to nearly 0: the last bits of the sum show, and its order
     huge,           // up to the largest number of the format
     some_nothing,   // a third is -inf
     all_nothing,    // all -inf
@@ -50,6 +51,7 @@ enum Family {
     families
 };
 
+// An element before its rounding.
 inline double draw(Family family, size_t i, size_t length, size_t chosen, Format format, std::mt19937_64 &random) {
     std::normal_distribution<double> gauss;
     std::uniform_real_distribution<double> uniform(-1, 1);
@@ -65,6 +67,7 @@ inline double draw(Family family, size_t i, size_t length, size_t chosen, Format
         case huge: return std::ldexp(uniform(random), p.highest);
         case some_nothing: return i % 3 == chosen % 3 ? -INFINITY : gauss(random);
         case all_nothing: return -INFINITY;
+        case balanced: return i == chosen ? -0.3 : 2 * gauss(random) - std::log(30 * static_cast<double>(length));
         case one_infinity: return i == chosen ? INFINITY : gauss(random);
         case two_infinities: return i == chosen || i == length / 2 ? INFINITY : gauss(random);
         case one_nan: return i == chosen ? NAN : gauss(random);
@@ -72,16 +75,35 @@ inline double draw(Family family, size_t i, size_t length, size_t chosen, Format
     }
 }
 
+// Make the sum of the exponentials 1: element `first` takes up what is missing, and the next few what the
+// rounding of those before them left.
+inline void balance(std::vector<double> &values, size_t first, Format format) {
+    using reference::Real;
+    reference::Sum sum;
+    for (double value : values) sum.add(std::exp(Real(value)));
+    Real missing = 1 - sum.value();
+    for (size_t k = 0; k < 9; ++k) {
+        double &value = values[(first + k) % values.size()];
+        const Real now = std::exp(Real(value));
+        if (now + missing <= 0) continue;
+        value = reference::rounded(format, std::log(now + missing));
+        missing += now - std::exp(Real(value));
+    }
+}
+
+inline void fill_row(Batch &batch, size_t r, Family family, std::mt19937_64 &random) {
+    const size_t length = batch.length, chosen = length ? random() % length : 0;
+    std::vector<double> values(length);
+    for (size_t i = 0; i < length; ++i)
+        values[i] = reference::rounded(batch.format, draw(family, i, length, chosen, batch.format, random));
+    if (family == balanced && length > 0) balance(values, chosen, batch.format);
+    for (size_t i = 0; i < length; ++i) reference::encode(batch.format, values[i], batch.at(r, i));
+}
+
 // Row r is of family r.
 inline Batch batch_of_families(Format format, size_t length, std::mt19937_64 &random) {
     Batch batch(format, families, length);
-    for (size_t r = 0; r < batch.count; ++r) {
-        const size_t chosen = length ? random() % length : 0;
-        for (size_t i = 0; i < length; ++i) {
-            double value = draw(static_cast<Family>(r), i, length, chosen, format, random);
-            reference::encode(format, reference::rounded(format, value), batch.at(r, i));
-        }
-    }
+    for (size_t r = 0; r < batch.count; ++r) fill_row(batch, r, static_cast<Family>(r), random);
     return batch;
 }
 

@@ -19,6 +19,7 @@ inline char scene[256] = "";
             std::printf("%s:%d: %s: %s: ", __FILE__, __LINE__, #condition, scene);          \
             std::printf(__VA_ARGS__);                                                       \
             std::printf("\n");                                                              \
+            std::fflush(stdout);                                                            \
         }                                                                                   \
     } while (0)
 

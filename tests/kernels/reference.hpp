@@ -112,7 +112,8 @@ inline double ulps(Format format, double result, Real exact) {
 struct Results {
     std::vector<Real> softmax, log_softmax;
     Real logsumexp = -infinity;
-    Real condition = 1;  // of logsumexp: (|m| + log1p(r)) / |result|
+    Real size = 0;       // |m| + log1p(r), what logsumexp is a sum of
+    Real condition = 1;  // of logsumexp: size / |result|; infinite where Real cancels to 0
 };
 
 // A sum that carries its own rounding (Neumaier).
@@ -200,7 +201,8 @@ inline Results exact(const std::vector<double> &x, const std::vector<char> &in, 
         results.log_softmax.push_back(in[i] ? gap.head + (gap.rest - logarithm) : -infinity);
     }
     results.logsumexp = max + logarithm;
-    if (results.logsumexp != 0) results.condition = (std::fabs(max) + logarithm) / std::fabs(results.logsumexp);
+    results.size = std::fabs(max) + logarithm;
+    if (results.size != 0) results.condition = results.size / std::fabs(results.logsumexp);
     return results;
 }
 
