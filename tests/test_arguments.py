@@ -9,7 +9,8 @@ import pytest
 from numpy.exceptions import AxisError
 
 import stablesoftmax
-from stablesoftmax import UndefinedSoftmaxError, arguments, log_softmax, logsumexp, softmax
+from stablesoftmax import UndefinedSoftmaxError, log_softmax, logsumexp, softmax
+from stablesoftmax.arguments.functions import validate
 
 pytestmark = pytest.mark.usefixtures("strict")
 
@@ -59,7 +60,7 @@ def test_axes_ascend():
     """In any order they are the same rows, read in the order of memory."""
     x = np.zeros((2, 3, 4))
     for axis in ((2, 0), (-1, -3), (0, 2)):
-        call = arguments.validate(x, axis, where=None, out=None, dtype=None)
+        call = validate(x, axis, where=None, out=None, dtype=None)
         assert call.axes == (0, 2)
 
 

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from . import _core
-from .arguments import validate
+from .arguments.functions import validate
 from .rows import normalise, run, wrap
 
 __all__ = ["log_softmax", "logsumexp", "softmax"]

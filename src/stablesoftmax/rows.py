@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from . import _core, agnostic
-from .arguments import Arguments
+from .arguments.functions import Arguments
 from .arrays import Array, KernelName, is_bfloat16, kernel_name
 from .errors import UndefinedSoftmaxError
 

@@ -1,94 +1,21 @@
-"""The arguments of the public functions: checked here and nowhere else.
-
-An error is one line that names the argument, what it was, and what is accepted.
-"""
+"""Checks of the arguments that several public functions take."""
 
 from __future__ import annotations
 
 import operator
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.exceptions import AxisError
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from .arrays import as_array, floating, is_floating, wider
+from ..arrays import as_array, floating, is_floating, wider
 
 Array = NDArray[Any]
 DType = np.dtype[Any]
 
-UNDEFINED = {"nan": 0, "zero": 1, "uniform": 2, "raise": 0}
 
-
-class Arguments(NamedTuple):
-    """What the caller asked for, all of it fit to be computed."""
-
-    x: Array
-    axes: tuple[int, ...]  # not negative, ascending
-    where: Array | None  # bool, of x's shape
-    b: Array | None  # of x's shape
-    temperature: Array | None  # float64, of x's shape with the axes reduced to 1
-    out: Array | None
-    shape: tuple[int, ...]  # of the result
-    computed: DType  # native, at least as wide as the input and the result
-    dtype: DType  # of the result
-    sign_dtype: DType
-    reduces: bool  # logsumexp: one number a row
-    return_sign: bool
-    undefined: int  # what stands for it: 0 NaN, 1 zero, 2 an even split
-    refuse_undefined: bool
-
-
-def validate(
-    x: ArrayLike,
-    axis: int | tuple[int, ...] | None,
-    *,
-    where: ArrayLike | None,
-    out: Array | None,
-    dtype: DTypeLike | None,
-    temperature: ArrayLike = 1.0,
-    undefined: str = "nan",
-    b: ArrayLike | None = None,
-    return_sign: bool = False,
-    reduces: bool = False,
-    keepdims: bool = False,
-) -> Arguments:
-    """Check the arguments of all three functions before anything is written."""
-    x = as_array(x, "x")
-    weak = type(b) in (int, float)  # as in NumPy, a plain number widens nothing
-    b = None if b is None else as_array(b, "b")
-    weights = None if b is None else x.dtype if weak else b.dtype
-    computed, result = _dtypes(x.dtype, weights, dtype)
-    sign_dtype = result
-    if return_sign and result.kind == "c":
-        result = np.empty(0, result).real.dtype
-    x, b = _broadcast(x, b)
-    axes = _axes(axis, x.ndim)
-    kept = tuple(1 if i in axes else n for i, n in enumerate(x.shape))
-    shape = x.shape
-    if reduces:
-        shape = kept if keepdims else tuple(n for i, n in enumerate(shape) if i not in axes)
-    if not isinstance(undefined, str) or undefined not in UNDEFINED:
-        raise ValueError(f"undefined must be one of {', '.join(UNDEFINED)}, got {undefined!r}")
-    return Arguments(
-        x=x,
-        axes=axes,
-        where=_where(where, x.shape),
-        b=b,
-        temperature=_temperature(temperature, kept),
-        out=_out(out, shape, result),
-        shape=shape,
-        computed=computed,
-        dtype=result,
-        sign_dtype=sign_dtype,
-        reduces=reduces,
-        return_sign=return_sign,
-        undefined=UNDEFINED[undefined],
-        refuse_undefined=undefined == "raise",
-    )
-
-
-def _dtypes(x: DType, b: DType | None, dtype: DTypeLike | None) -> tuple[DType, DType]:
+def dtypes(x: DType, b: DType | None, dtype: DTypeLike | None) -> tuple[DType, DType]:
     """Return what to compute in, and the result's dtype."""
     result = floating(x, "x")
     computed = result
@@ -109,7 +36,8 @@ def _dtypes(x: DType, b: DType | None, dtype: DTypeLike | None) -> tuple[DType, 
     return wider(computed, asked), asked
 
 
-def _broadcast(x: Array, b: Array | None) -> tuple[Array, Array | None]:
+def broadcast(x: Array, b: Array | None) -> tuple[Array, Array | None]:
+    """Return x and its weights in one shape."""
     if b is None:
         return x, None
     try:
@@ -121,16 +49,17 @@ def _broadcast(x: Array, b: Array | None) -> tuple[Array, Array | None]:
     return np.broadcast_to(x, shape), np.broadcast_to(b, shape)
 
 
-def _axes(axis: int | tuple[int, ...] | None, ndim: int) -> tuple[int, ...]:
+def axes_of(axis: int | tuple[int, ...] | None, ndim: int) -> tuple[int, ...]:
+    """Return the axes counted from the front, ascending."""
     if axis is None:
         return tuple(range(ndim))
-    axes = [_axis(i, ndim) for i in (axis if isinstance(axis, tuple) else (axis,))]
+    axes = [axis_of(i, ndim) for i in (axis if isinstance(axis, tuple) else (axis,))]
     if len(set(axes)) < len(axes):
         raise ValueError(f"axis={axis} names an axis twice, accepted are different axes")
     return tuple(sorted(axes)) if ndim else ()
 
 
-def _axis(axis: int, ndim: int) -> int:
+def axis_of(axis: int, ndim: int) -> int:
     """Return the axis counted from the front. A scalar has one, as in torch: softmax(3.0) is 1."""
     try:
         i = operator.index(axis)
@@ -143,7 +72,8 @@ def _axis(axis: int, ndim: int) -> int:
     return i % max(ndim, 1)
 
 
-def _where(where: ArrayLike | None, shape: tuple[int, ...]) -> Array | None:
+def mask_of(where: ArrayLike | None, shape: tuple[int, ...]) -> Array | None:
+    """Return `where` as a bool array of x's shape."""
     if where is None:
         return None
     mask = as_array(where, "where")
@@ -157,7 +87,8 @@ def _where(where: ArrayLike | None, shape: tuple[int, ...]) -> Array | None:
         ) from None
 
 
-def _temperature(temperature: ArrayLike, kept: tuple[int, ...]) -> Array | None:
+def temperatures(temperature: ArrayLike, kept: tuple[int, ...]) -> Array | None:
+    """Return float64 temperatures of shape `kept`, x's with the axis reduced to 1; None for 1."""
     if type(temperature) is float and temperature == 1.0:
         return None
     t = as_array(temperature, "temperature")
@@ -181,7 +112,8 @@ def _temperature(temperature: ArrayLike, kept: tuple[int, ...]) -> Array | None:
         ) from None
 
 
-def _out(out: Array | None, shape: tuple[int, ...], dtype: DType) -> Array | None:
+def output(out: Array | None, shape: tuple[int, ...], dtype: DType) -> Array | None:
+    """Return `out`, if a result of this shape and dtype fits in."""
     if out is None:
         return None
     if not isinstance(out, np.ndarray):

@@ -1,0 +1,63 @@
+#include "binding.hpp"
+
+#include <cstring>
+
+namespace stablesoftmax {
+
+const Kernels *kernels = nullptr;
+PyArray_Descr *bfloat16_descr = nullptr;
+
+bool may_continue() {
+    PyGILState_STATE state = PyGILState_Ensure();
+    bool fine = PyErr_CheckSignals() == 0;
+    PyGILState_Release(state);
+    return fine;
+}
+
+bool format_of(PyArray_Descr *descr, Format *format) {
+    switch (descr->type_num) {
+        case NPY_FLOAT: *format = Format::float32; break;
+        case NPY_DOUBLE: *format = Format::float64; break;
+        case NPY_HALF: *format = Format::float16; break;
+        default:
+            if (descr != bfloat16_descr) return false;
+            *format = Format::bfloat16;
+            return true;
+    }
+    return PyArray_ISNBO(descr->byteorder);
+}
+
+bool format_named(const char *name, Format *format) {
+    static const char *names[formats] = {"float32", "float64", "float16", "bfloat16"};
+    for (size_t k = 0; k < formats; ++k)
+        if (!std::strcmp(name, names[k])) {
+            *format = static_cast<Format>(k);
+            return true;
+        }
+    PyErr_Format(PyExc_ValueError, "dtype: '%s'; expected float32, float64, float16 or bfloat16", name);
+    return false;
+}
+
+
+bool check(const char *name, PyArrayObject *array, int ndim, size_t item) {
+    if (PyArray_NDIM(array) != ndim || static_cast<size_t>(PyArray_ITEMSIZE(array)) != item ||
+        !PyArray_ISALIGNED(array) || !PyArray_ISNOTSWAPPED(array)) {
+        PyErr_Format(PyExc_ValueError, "%s: %d dimensions of %zd bytes; expected %d, %zd bytes, aligned, native",
+                     name, PyArray_NDIM(array), static_cast<Py_ssize_t>(PyArray_ITEMSIZE(array)), ndim,
+                     static_cast<Py_ssize_t>(item));
+        return false;
+    }
+    return true;
+}
+
+bool same_shape(const char *name, PyArrayObject *array, PyArrayObject *x) {
+    if (PyArray_CompareLists(PyArray_DIMS(array), PyArray_DIMS(x), PyArray_NDIM(array))) return true;
+    PyErr_Format(PyExc_ValueError, "%s: its shape does not match that of x", name);
+    return false;
+}
+
+void set_strides(ptrdiff_t *strides, PyArrayObject *array, int ndim) {
+    for (int d = 0; d < ndim; ++d) strides[d] = PyArray_STRIDE(array, d);
+}
+
+}  // namespace stablesoftmax

@@ -1,0 +1,44 @@
+// What the bindings share. This folder alone knows Python: it turns arrays into pointers, lengths and
+// strides, and checks that the kernels may follow them.
+#pragma once
+
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+#define NPY_NO_DEPRECATED_API NPY_1_22_API_VERSION
+#define PY_ARRAY_UNIQUE_SYMBOL stablesoftmax_numpy
+#ifndef IMPORTS_NUMPY
+#define NO_IMPORT_ARRAY
+#endif
+#include <numpy/arrayobject.h>
+
+#include "../plan.hpp"
+
+namespace stablesoftmax {
+
+extern const Kernels *kernels;            // of the level in use
+extern PyArray_Descr *bfloat16_descr;  // ml_dtypes' own, once the Python side has met it
+
+// Asked between slices of a long call, on the calling thread, without the GIL.
+bool may_continue();
+
+// False, with no exception set: not a dtype that the kernels know, or not in native byte order.
+bool format_of(PyArray_Descr *, Format *);
+
+// The others return false with an exception set.
+bool format_named(const char *name, Format *);
+// An array of `ndim` dimensions of `item` bytes that a kernel can read.
+bool check(const char *name, PyArrayObject *, int ndim, size_t item);
+bool same_shape(const char *name, PyArrayObject *, PyArrayObject *x);
+
+void set_strides(ptrdiff_t *strides, PyArrayObject *, int ndim);
+
+// Methods of the module.
+PyObject *front_door(PyObject *, PyObject *args);
+PyObject *apply(PyObject *, PyObject *args);
+PyObject *find_undefined(PyObject *, PyObject *args);
+
+// Make the front door's type. False: with an exception set.
+bool add_front_door(PyObject *module);
+
+}  // namespace stablesoftmax

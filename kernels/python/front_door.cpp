@@ -1,0 +1,253 @@
+// `FrontDoor` is a callable that answers the plain call itself (an exact, contiguous NumPy array of a
+// native dtype, nothing but an axis and perhaps `out`) and hands every other call to the Python function
+// that it wraps.
+#include "binding.hpp"
+#include <structmember.h>
+
+#include <initializer_list>
+
+namespace stablesoftmax {
+namespace {
+
+constexpr npy_intp release_gil_above = 1 << 14;  // elements
+constexpr npy_intp small_call_below = 1 << 15;   // elements: no threads, nothing to poll for
+
+// The names of the parameters that the front door knows, interned once.
+PyObject *name_axis, *name_out;
+
+struct FrontDoor {
+    PyObject_HEAD
+    vectorcallfunc vectorcall;
+    PyObject *function;
+    PyObject *dict;
+    Operation operation;
+};
+
+// What a plain call asks for.
+struct PlainCall {
+    PyArrayObject *x = nullptr, *out = nullptr;
+    PyObject *axis = nullptr;
+};
+
+// x, axis and out, all else absent. False: not a plain call.
+bool read_arguments(PyObject *const *args, size_t nargsf, PyObject *names, PlainCall *call) {
+    const Py_ssize_t positional = PyVectorcall_NARGS(nargsf);
+    if (positional < 1 || positional > 2 || !PyArray_CheckExact(args[0])) return false;
+    call->x = reinterpret_cast<PyArrayObject *>(args[0]);
+    if (positional == 2) call->axis = args[1];
+    const Py_ssize_t named = names ? PyTuple_GET_SIZE(names) : 0;
+    for (Py_ssize_t k = 0; k < named; ++k) {
+        PyObject *name = PyTuple_GET_ITEM(names, k), *value = args[positional + k];
+        if (name == name_axis && !call->axis) {
+            call->axis = value;
+        } else if (name == name_out) {
+            if (value == Py_None) continue;
+            if (!PyArray_CheckExact(value)) return false;
+            call->out = reinterpret_cast<PyArrayObject *>(value);
+        } else {
+            return false;
+        }
+    }
+    return true;
+}
+
+// The axis as a dimension of x; -1 for all of a one-dimensional array. False: let Python decide.
+bool read_axis(const FrontDoor *door, const PlainCall &call, int *axis) {
+    const int ndim = PyArray_NDIM(call.x);
+    const bool reduces = door->operation == Operation::logsumexp;
+    if (ndim == 0) return false;
+    if (!call.axis) {  // the default: all for logsumexp, the last for the others
+        *axis = ndim - 1;
+        return !reduces || ndim == 1;
+    }
+    if (call.axis == Py_None) {
+        *axis = 0;
+        return ndim == 1;
+    }
+    if (!PyLong_CheckExact(call.axis)) return false;
+    long value = PyLong_AsLong(call.axis);
+    if (value == -1 && PyErr_Occurred()) {
+        PyErr_Clear();
+        return false;
+    }
+    if (value < -ndim || value >= ndim) return false;
+    *axis = static_cast<int>(value < 0 ? value + ndim : value);
+    return true;
+}
+
+// A plain array that may be written: same dtype and shape as the result, x itself or apart from it.
+bool fits(const PlainCall &call, int ndim, const npy_intp *shape) {
+    PyArrayObject *out = call.out;
+    if (PyArray_NDIM(out) != ndim || !PyArray_CompareLists(PyArray_DIMS(out), shape, ndim)) return false;
+    if (PyArray_DESCR(out) != PyArray_DESCR(call.x) || !PyArray_ISCARRAY(out)) return false;
+    const char *x = PyArray_BYTES(call.x), *y = PyArray_BYTES(out);
+    if (x == y) return ndim == PyArray_NDIM(call.x);
+    return y + PyArray_NBYTES(out) <= x || x + PyArray_NBYTES(call.x) <= y;
+}
+
+PyObject *wrapped_call(FrontDoor *door, PyObject *const *args, size_t nargsf, PyObject *names) {
+    return PyObject_Vectorcall(door->function, args, nargsf, names);
+}
+
+// False: interrupted, with an exception set.
+bool compute(Operation operation, Format format, PyArrayObject *x, PyArrayObject *result, Slab slab) {
+    const npy_intp size = PyArray_SIZE(x);
+    const char *from = PyArray_BYTES(x);
+    char *to = PyArray_BYTES(result);
+    PyThreadState *released = size > release_gil_above ? PyEval_SaveThread() : nullptr;
+    bool finished = true;
+    if (size < small_call_below)
+        run_small(*kernels, operation, format, from, to, slab);
+    else
+        finished = run_large(*kernels, operation, format, from, to, slab, may_continue);
+    if (released) PyEval_RestoreThread(released);
+    return finished;
+}
+
+PyObject *front_door_call(PyObject *self, PyObject *const *args, size_t nargsf, PyObject *names) {
+    auto *door = reinterpret_cast<FrontDoor *>(self);
+    PlainCall call;
+    Format format;
+    int axis;
+    if (!read_arguments(args, nargsf, names, &call) || !PyArray_IS_C_CONTIGUOUS(call.x) ||
+        !PyArray_ISALIGNED(call.x) || !format_of(PyArray_DESCR(call.x), &format) || !read_axis(door, call, &axis))
+        return wrapped_call(door, args, nargsf, names);
+
+    const bool reduces = door->operation == Operation::logsumexp;
+    const int ndim = PyArray_NDIM(call.x);
+    const npy_intp *dims = PyArray_DIMS(call.x);
+    npy_intp shape[NPY_MAXDIMS], outer = 1, inner = 1;
+    int kept = 0;
+    for (int d = 0; d < ndim; ++d) {
+        if (d < axis) outer *= dims[d];
+        if (d > axis) inner *= dims[d];
+        if (!reduces || d != axis) shape[kept++] = dims[d];
+    }
+    if (call.out && !fits(call, kept, shape)) return wrapped_call(door, args, nargsf, names);
+
+    PyArrayObject *result = call.out;
+    if (result) {
+        Py_INCREF(result);
+    } else {
+        Py_INCREF(PyArray_DESCR(call.x));
+        result = reinterpret_cast<PyArrayObject *>(PyArray_NewFromDescr(
+            &PyArray_Type, PyArray_DESCR(call.x), kept, shape, nullptr, nullptr, 0, nullptr));
+        if (!result) return nullptr;
+    }
+    const Slab slab{static_cast<size_t>(outer), static_cast<size_t>(dims[axis]), static_cast<size_t>(inner)};
+    if (!compute(door->operation, format, call.x, result, slab)) {
+        Py_DECREF(result);
+        return nullptr;
+    }
+    return call.out ? reinterpret_cast<PyObject *>(result) : PyArray_Return(result);
+}
+
+int front_door_traverse(PyObject *self, visitproc visit, void *arg) {
+    auto *door = reinterpret_cast<FrontDoor *>(self);
+    Py_VISIT(door->function);
+    Py_VISIT(door->dict);
+    return 0;
+}
+
+int front_door_clear(PyObject *self) {
+    auto *door = reinterpret_cast<FrontDoor *>(self);
+    Py_CLEAR(door->function);
+    Py_CLEAR(door->dict);
+    return 0;
+}
+
+void front_door_dealloc(PyObject *self) {
+    PyObject_GC_UnTrack(self);
+    front_door_clear(self);
+    PyObject_GC_Del(self);
+}
+
+PyObject *front_door_repr(PyObject *self) {
+    return PyUnicode_FromFormat("<function %S>", PyDict_GetItemString(reinterpret_cast<FrontDoor *>(self)->dict, "__qualname__"));
+}
+
+// Methods of a class bind, as those of a function do; pydoc and inspect take it for a routine.
+PyObject *front_door_get(PyObject *self, PyObject *object, PyObject *) {
+    if (!object || object == Py_None) return Py_NewRef(self);
+    return PyMethod_New(self, object);
+}
+
+// Pickled by name, as a function is.
+PyObject *front_door_reduce(PyObject *self, PyObject *) { return PyObject_GetAttrString(self, "__qualname__"); }
+
+PyMethodDef front_door_methods[] = {
+    {"__reduce__", front_door_reduce, METH_NOARGS, nullptr},
+    {nullptr, nullptr, 0, nullptr},
+};
+
+PyMemberDef front_door_members[] = {
+    {"__wrapped__", T_OBJECT, offsetof(FrontDoor, function), READONLY, nullptr},
+    {"__dictoffset__", T_PYSSIZET, offsetof(FrontDoor, dict), READONLY, nullptr},
+    {"__vectorcalloffset__", T_PYSSIZET, offsetof(FrontDoor, vectorcall), READONLY, nullptr},
+    {nullptr, 0, 0, 0, nullptr},
+};
+
+PyGetSetDef front_door_getset[] = {
+    {"__dict__", PyObject_GenericGetDict, PyObject_GenericSetDict, nullptr, nullptr},
+    {nullptr, nullptr, nullptr, nullptr, nullptr},
+};
+
+PyType_Slot front_door_slots[] = {
+    {Py_tp_dealloc, reinterpret_cast<void *>(front_door_dealloc)},
+    {Py_tp_traverse, reinterpret_cast<void *>(front_door_traverse)},
+    {Py_tp_clear, reinterpret_cast<void *>(front_door_clear)},
+    {Py_tp_call, reinterpret_cast<void *>(PyVectorcall_Call)},
+    {Py_tp_repr, reinterpret_cast<void *>(front_door_repr)},
+    {Py_tp_descr_get, reinterpret_cast<void *>(front_door_get)},
+    {Py_tp_methods, front_door_methods},
+    {Py_tp_members, front_door_members},
+    {Py_tp_getset, front_door_getset},
+    {0, nullptr},
+};
+
+PyType_Spec front_door_spec = {
+    "stablesoftmax._core.FrontDoor", sizeof(FrontDoor), 0,
+    Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_HAVE_VECTORCALL | Py_TPFLAGS_METHOD_DESCRIPTOR |
+        Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    front_door_slots};
+
+PyTypeObject *front_door_type;
+
+bool copy_attribute(FrontDoor *door, const char *name) {
+    PyObject *value = PyObject_GetAttrString(door->function, name);
+    if (!value) return false;
+    bool stored = PyDict_SetItemString(door->dict, name, value) == 0;
+    Py_DECREF(value);
+    return stored;
+}
+
+}  // namespace
+
+PyObject *front_door(PyObject *, PyObject *args) {
+    PyObject *function;
+    int operation;
+    if (!PyArg_ParseTuple(args, "Oi:front_door", &function, &operation)) return nullptr;
+    if (operation < 0 || operation >= static_cast<int>(operations))
+        return PyErr_Format(PyExc_ValueError, "operation: %d; expected 0 to %d", operation, static_cast<int>(operations) - 1);
+    auto *door = PyObject_GC_New(FrontDoor, front_door_type);
+    if (!door) return nullptr;
+    door->vectorcall = front_door_call;
+    door->function = Py_NewRef(function);
+    door->operation = static_cast<Operation>(operation);
+    door->dict = PyDict_New();
+    PyObject_GC_Track(reinterpret_cast<PyObject *>(door));
+    bool complete = door->dict;
+    for (const char *name : {"__name__", "__qualname__", "__module__", "__doc__"})
+        complete = complete && copy_attribute(door, name);
+    if (!complete) Py_CLEAR(door);
+    return reinterpret_cast<PyObject *>(door);
+}
+
+bool add_front_door(PyObject *module) {
+    name_axis = PyUnicode_InternFromString("axis");
+    name_out = PyUnicode_InternFromString("out");
+    front_door_type = reinterpret_cast<PyTypeObject *>(PyType_FromModuleAndSpec(module, &front_door_spec, nullptr));
+    return name_axis && name_out && front_door_type && PyModule_AddType(module, front_door_type) == 0;
+}
+
+}  // namespace stablesoftmax
