@@ -58,6 +58,8 @@ template <Operation op, class S, size_t vectors>
 struct ColumnTask {
     using T = compute<S>;
     static constexpr size_t W = Lanes<T>::count;
+    static constexpr bool coarse = sizeof(S) == 2;
+    using Exp = Exponential<T, false, coarse>;
 
     const char *x;
     ptrdiff_t x_step;
@@ -91,7 +93,7 @@ struct ColumnTask {
 
     template <bool skipping>
     void sweep(ColumnSums<T> *total) {
-        Exponential<T, false> exponentials_of[vectors];
+        Exp exponentials_of[vectors];
         for (size_t v = 0; v < vectors; ++v) exponentials_of[v] = exponential(v);
         for (size_t begin = 0; begin < length; begin += block_size) {
             size_t end = length - begin < block_size ? length : begin + block_size;
@@ -109,20 +111,20 @@ struct ColumnTask {
             for (Slot<T> &slot : column) slot.sum.settle();
     }
 
-    INLINE Exponential<T, false> exponential(size_t v) const { return Exponential<T, false>(shift[v]); }
+    INLINE Exp exponential(size_t v) const { return Exp(shift[v]); }
 
     template <bool skipping>
-    INLINE void absorb(size_t i, size_t v, Exponential<T, false> exponential, Accumulator<T> &sum) {
+    INLINE void absorb(size_t i, size_t v, const Exp &exponential, Accumulator<T> &sum) {
         Vector<T> value = load_x(i, v);
-        Pair<T> e = exponential.template pair<false>(value, Vector<T>{});
+        Term<T> e = exponential.template term<false>(value, Vector<T>{});
         if constexpr (skipping) {
-            e = {value == extreme[v] ? Vector<T>{} : e.head, value == extreme[v] ? Vector<T>{} : e.tail};
+            e = {value == extreme[v] ? Vector<T>{} : e.head, value == extreme[v] ? Vector<T>{} : e.rest};
         } else {
             extreme[v] = Extreme<op>::of(value, extreme[v]);
         }
         if constexpr (op == Operation::softmax)
-            if (exponentials) store(exponentials + (i * vectors + v) * W, e.head + e.tail);
-        sum.add(term<op, T>(e));
+            if (exponentials) store(exponentials + (i * vectors + v) * W, e.value());
+        add<op, coarse, T>(sum, e);
     }
 
     // One sweep at the guess of each column's first element. False if some column is not settled.
@@ -151,14 +153,17 @@ struct ColumnTask {
     template <bool careful>
     void write_softmax() {
         Factor<T> scale[vectors];
-        Exponential<T, false> again[vectors];
-        for (size_t v = 0; v < vectors; ++v) scale[v] = factor(v), again[v] = exponential(v);
+        Exp again[vectors];
+        for (size_t v = 0; v < vectors; ++v) {
+            scale[v] = careful ? factor(v) : complete(factor(v));
+            again[v] = exponential(v);
+        }
         for (size_t i = 0; i < length; ++i)
             for (size_t v = 0; v < vectors; ++v) {
                 Vector<T> e = exponentials
                                   ? load(exponentials + (i * vectors + v) * W)
                                   : again[v].template value<false>(load_x(i, v), Vector<T>{});
-                store_y(i, v, careful ? times_carefully<T>(e, scale[v]) : times<T>(e, scale[v]));
+                store_y(i, v, careful ? times_carefully<coarse, T>(e, scale[v]) : product<coarse, T>(e, scale[v]));
             }
     }
 
@@ -169,7 +174,7 @@ struct ColumnTask {
 
     INLINE Pair<double> logarithm(Sum<T, Vector<double>> all, Sum<T, Vector<double>> without,
                                     Vector<double> top, Vector<double> rest) {
-        Others<T> others = others_of<T>(all, top, rest), exact = lowered<T>(without);
+        Others<T> others = others_of<coarse, T>(all, top, rest), exact = lowered<T>(without);
         Vector<double> head = others.dominated ? exact.head : others.head;
         Vector<double> tail = others.dominated ? exact.rest : others.rest;
         return log1p_ratio(head, tail, top, rest);
@@ -178,21 +183,21 @@ struct ColumnTask {
     bool has_dominated() {
         bool found = false;
         for (size_t v = 0; v < vectors; ++v) {
-            Pair<T> e = top(v);
+            Rounded<T> e = top(v);
             if constexpr (sizeof(T) == 4) {
-                Wide t = widen(e.head), r = widen(e.tail);
-                found |= any(others_of<T>(sums[v].low, t.low, r.low).dominated);
-                found |= any(others_of<T>(sums[v].high, t.high, r.high).dominated);
+                Wide t = widen(e.head), r = widen(e.rest);
+                found |= any(others_of<coarse, T>(sums[v].low, t.low, r.low).dominated);
+                found |= any(others_of<coarse, T>(sums[v].high, t.high, r.high).dominated);
             } else {
-                found |= any(others_of<T>(sums[v].low, e.head, e.tail).dominated);
+                found |= any(others_of<coarse, T>(sums[v].low, e.head, e.rest).dominated);
             }
         }
         return found;
     }
 
     // The maximum's own term.
-    INLINE Pair<T> top(size_t v) {
-        return term<op, T>(exponential(v).template pair<false>(extreme[v], Vector<T>{}));
+    INLINE Rounded<T> top(size_t v) {
+        return rounded_term<coarse, false, T>(shift[v], extreme[v], Vector<T>{});
     }
 
     void sweep_others(ColumnSums<T> *without) {
@@ -205,13 +210,13 @@ struct ColumnTask {
         ColumnSums<T> without[vectors] = {};
         if (has_dominated()) sweep_others(without);
         for (size_t v = 0; v < vectors; ++v) {
-            Pair<T> e = top(v);
+            Rounded<T> e = top(v);
             if constexpr (sizeof(T) == 4) {
-                Wide t = widen(e.head), r = widen(e.tail);
+                Wide t = widen(e.head), r = widen(e.rest);
                 result[v].low = logarithm(sums[v].low, without[v].low, t.low, r.low);
                 result[v].high = logarithm(sums[v].high, without[v].high, t.high, r.high);
             } else {
-                result[v].low = logarithm(sums[v].low, without[v].low, e.head, e.tail);
+                result[v].low = logarithm(sums[v].low, without[v].low, e.head, e.rest);
             }
         }
     }

@@ -1,10 +1,10 @@
 // exp and log1p cores.
 //
-//   exponential   exp(x + low - center)·2^-exponent as head + tail, by lanes; |tail| < 0.36 head
+//   exponential   exp(x + low - center)·2^-exponent, unrounded, by lanes
 //     domain      any x; the result is right where it lies in [2^-99, 2^127) (float32),
-//                 [2^-959, 2^1023) (float64), and +0 below
-//     specials    NaN -> NaN; -inf -> +0; above the domain at least 2^126, infinite or NaN
-//     worst error 0.57 ULP once rounded (x = 0x1.9f68cap+5f), 0.2 before
+//                 [2^-959, 2^1023) (float64), and at most 2^-99 (2^-959) below, of -inf too
+//     specials    NaN -> NaN; above the domain at least 2^126, infinite or NaN
+//     worst error 0.57 ULP once rounded (x = 0x1.9f68cap+5f), 0.2 before; if coarse 2^-21 relative
 //   log1p         log(1 + head + tail) for head >= 0, by double lanes, as a pair
 //
 // The coefficients come from reference/exponential.py.
@@ -63,25 +63,27 @@ alignas(64) constexpr float table_f32[16] = {
     0x1.4bfdaep+0f, 0x1.5ab07ep+0f, 0x1.6a09e6p+0f, 0x1.7a1148p+0f, 0x1.8ace54p+0f, 0x1.9c4918p+0f,
     0x1.ae89fap+0f, 0x1.c199bep+0f, 0x1.d5818ep+0f, 0x1.ea4afap+0f};
 alignas(64) constexpr float rest_f32[16] = {
-    0x0.0p+0f, 0x1.9f3122p-25f, -0x1.c15742p-27f, 0x1.ceac48p-25f,
-    0x1.4636e2p-25f, 0x1.824684p-25f, -0x1.593abcp-25f, -0x1.5bd5ecp-27f,
-    0x1.9fcef4p-26f, -0x1.829fdp-25f, 0x1.15506ep-27f, 0x1.51f848p-27f,
-    -0x1.a94b14p-26f, -0x1.3d56b2p-27f, -0x1.822dbcp-27f, 0x1.52486cp-27f};
+    0x0.0p+0f, 0x1.8d96d4p-25f, -0x1.9c0c22p-27f, 0x1.964904p-25f,
+    0x1.125002p-25f, 0x1.370be4p-25f, -0x1.0a355p-25f, -0x1.00d8acp-27f,
+    0x1.26055cp-26f, -0x1.05cb44p-25f, 0x1.67a1cap-28f, 0x1.a3b5e4p-28f,
+    -0x1.f9c304p-27f, -0x1.6961b4p-28f, -0x1.a5217cp-28f, 0x1.61428ep-28f};
 alignas(64) constexpr double table_f64[16] = {
     0x1.0000000000000p+0, 0x1.0b5586cf9890fp+0, 0x1.172b83c7d517bp+0, 0x1.2387a6e756238p+0,
     0x1.306fe0a31b715p+0, 0x1.3dea64c123422p+0, 0x1.4bfdad5362a27p+0, 0x1.5ab07dd485429p+0,
     0x1.6a09e667f3bcdp+0, 0x1.7a11473eb0187p+0, 0x1.8ace5422aa0dbp+0, 0x1.9c49182a3f090p+0,
     0x1.ae89f995ad3adp+0, 0x1.c199bdd85529cp+0, 0x1.d5818dcfba487p+0, 0x1.ea4afa2a490dap+0};
 alignas(64) constexpr double rest_f64[16] = {
-    0x0.0p+0, 0x1.8a62e4adc610bp-54, -0x1.19041b9d78a76p-55, 0x1.9b07eb6c70573p-54,
-    0x1.6f46ad23182e4p-55, 0x1.ada0911f09ebcp-55, 0x1.d4397afec42e2p-56, 0x1.6324c054647adp-54,
-    -0x1.bdd3413b26456p-54, -0x1.41577ee04992fp-55, 0x1.6e9f156864b27p-54, 0x1.c7c46b071f2bep-56,
-    0x1.7a1cd345dcc81p-54, 0x1.11065895048ddp-55, 0x1.2ed02d75b3707p-55, -0x1.e9c23179c2893p-54};
+    0x0.0p+0, 0x1.79aa65d837b6dp-54, -0x1.01b15eaa59348p-55,
+    0x1.68efde3a8a894p-54, 0x1.34d754db0abb6p-55, 0x1.59f48a72a4c6dp-55,
+    0x1.690cebb7aafbp-56, 0x1.063e1e21c5409p-54, -0x1.3b3efbf5e2228p-54,
+    -0x1.b32dcb94da51dp-56, 0x1.db72fc1f0eab4p-55, 0x1.1affc2b91ce27p-56,
+    0x1.c1a7792cb3387p-55, 0x1.36eae30af0cb3p-56, 0x1.4a385a63d07a7p-56,
+    -0x1.ff7128fd391fp-55};
 
 INLINE Table<float> table_of(const float *p) { return {{load(p)}}; }
 INLINE Table<double> table_of(const double *p) { return {{load(p), load(p + 8)}}; }
 
-// 2^(j/16), rounded, and what the rounding left; `lower` divides both by a power of two.
+// 2^(j/16), rounded, and what the rounding left, relative to it; `lower` divides by a power of two.
 template <class T>
 struct Powers {
     Table<T> head, rest;
@@ -96,25 +98,38 @@ struct Powers {
     }
 
     INLINE void lower(Vector<T> exponent) {
-        for (Vector<T> &part : head.part) part = scale<T>(part, -exponent, Bits<T>{});
-        for (Vector<T> &part : rest.part) part = scale<T>(part, -exponent, Bits<T>{});
+        for (Vector<T> &part : head.part) part = scale(part, -exponent);
     }
 };
 
+// What exp leaves before its last rounding: head·(1 + rest).
+template <class T>
+struct Term {
+    Vector<T> head, rest;
+    INLINE Vector<T> plus_rest(Vector<T> to) const { return multiply_add(head, rest, to); }
+    INLINE Vector<T> value() const { return plus_rest(head); }
+};
+
 // exp(r)·2^(j/16), times the powers' own scale, for |r| <= ln 2 / 32 and j in the low four bits of
-// `index`. r is small enough for its own rounding to be lost on the result.
-INLINE Pair<float> reduced_exp(Vector<float> r, Vector<float>, Bits<float> index, Powers<float> powers) {
-    Vector<float> head = look_up(index, powers.head), rest = look_up(index, powers.rest);
-    Vector<float> q = polynomial<float>(r, 0x1.55563ap-3f, 0x1.00022p-1f);
-    return {head, multiply_add(head, multiply_add(r * r, q, r), rest)};
+// `index`. r is small enough for its own rounding to be lost on the result. Coarse: 2^(j/16) as rounded.
+template <bool coarse>
+INLINE Term<float> reduced_exp(Vector<float> r, Vector<float>, Bits<float> index, Powers<float> powers) {
+    Vector<float> slope = polynomial<float>(r, 0x1.55563ap-3f, 0x1.00022p-1f, 1.0f);
+    Vector<float> head = look_up(index, powers.head);
+    return {head, coarse ? r * slope : multiply_add(r, slope, look_up(index, powers.rest))};
 }
 
-INLINE Pair<double> reduced_exp(Vector<double> r, Vector<double>, Bits<double> index, Powers<double> powers) {
-    Vector<double> head = look_up(index, powers.head), rest = look_up(index, powers.rest);
-    Vector<double> q = polynomial<double>(r, 0x1.a018f5d6b4a08p-13, 0x1.6c183e1b6fe7cp-10,
-                                          0x1.1111111270388p-7, 0x1.555555548495ep-5,
-                                          0x1.5555555555544p-3, 0x1.0000000000004p-1);
-    return {head, multiply_add(head, multiply_add(r * r, q, r), rest)};
+template <bool>
+INLINE Term<double> reduced_exp(Vector<double> r, Vector<double>, Bits<double> index, Powers<double> powers) {
+    Vector<double> slope = polynomial<double>(r, 0x1.a018f5d6b4a08p-13, 0x1.6c183e1b6fe7cp-10,
+                                              0x1.1111111270388p-7, 0x1.555555548495ep-5,
+                                              0x1.5555555555544p-3, 0x1.0000000000004p-1, 1.0);
+    return {look_up(index, powers.head), multiply_add(r, slope, look_up(index, powers.rest))};
+}
+
+template <class T>
+INLINE Term<T> scaled(Term<T> e, Vector<T> n) {
+    return {scale(e.head, n), e.rest};
 }
 #else
 template <class T>
@@ -123,15 +138,30 @@ struct Powers {
     INLINE void lower(Vector<T>) {}
 };
 
-// exp(r + rest) for |r| <= ln 2 / 2; 1 + r is kept as a pair, so that what is rounded is small.
-INLINE Pair<float> reduced_exp(Vector<float> r, Vector<float> rest, Bits<float>, Powers<float>) {
+// What exp leaves before its last rounding: head + rest.
+template <class T>
+struct Term {
+    Vector<T> head, rest;
+    INLINE Vector<T> plus_rest(Vector<T> to) const { return to + rest; }
+    INLINE Vector<T> value() const { return plus_rest(head); }
+};
+
+// exp(r + rest) for |r| <= ln 2 / 2; 1 + r is kept as a pair, so that what is rounded is small. Coarse:
+// a lower degree, and no pair.
+template <bool coarse>
+INLINE Term<float> reduced_exp(Vector<float> r, Vector<float> rest, Bits<float>, Powers<float>) {
+    if constexpr (coarse) {
+        Vector<float> slope = polynomial<float>(r, 0x1.1064e6p-7f, 0x1.572afep-5f, 0x1.5557acp-3f, 0x1.fffdfap-2f, 1.0f);
+        return {multiply_add(r, slope, broadcast(1.0f)), Vector<float>{}};
+    }
     Vector<float> q = polynomial<float>(r, 0x1.6a496p-10f, 0x1.1239ap-7f, 0x1.5558b4p-5f,
                                         0x1.555492p-3f, 0x1.fffffcp-2f);
     Vector<float> head = 1 + r;
     return {head, multiply_add(r * r, q, (r - (head - 1)) + rest)};
 }
 
-INLINE Pair<double> reduced_exp(Vector<double> r, Vector<double> rest, Bits<double>, Powers<double>) {
+template <bool>
+INLINE Term<double> reduced_exp(Vector<double> r, Vector<double> rest, Bits<double>, Powers<double>) {
     Vector<double> q = polynomial<double>(
         r, 0x1.ad967b444c7d8p-26, 0x1.28adb22a3b543p-22, 0x1.71df13a70b9c4p-19,
         0x1.a01999bcbf563p-16, 0x1.a01a01345eaf7p-13, 0x1.6c16c18451880p-10, 0x1.1111111125443p-7,
@@ -139,21 +169,27 @@ INLINE Pair<double> reduced_exp(Vector<double> r, Vector<double> rest, Bits<doub
     Vector<double> head = 1 + r;
     return {head, multiply_add(r * r, q, (r - (head - 1)) + rest)};
 }
+
+template <class T>
+INLINE Term<T> scaled(Term<T> e, Vector<T> n) {
+    return {scale(e.head, n), scale(e.rest, n)};
+}
 #endif
 
 // A shift made ready for a loop. `plain`: no center, and an exponent that the table of powers can
-// take up; two operations less an element, the same bits.
-template <class T, bool plain>
+// take up; two operations less an element, the same bits. `coarse`: for results of 16 bits, which see
+// nothing beyond 2^-18.
+template <class T, bool plain, bool coarse>
 struct Exponential {
     using R = Reduction<T>;
 
     Shift<T> shift;
-    Vector<T> floor;  // of n: below, the result is 0
+    Vector<T> floor;  // of x - center: below, the result is as good as 0
     Powers<T> powers;
 
     INLINE Exponential() = default;
     INLINE explicit Exponential(Shift<T> shift)
-        : shift(shift), floor(shift.exponent + R::lowest), powers(Powers<T>::of_two()) {
+        : shift(shift), floor((shift.exponent + R::lowest) * R::ln2_head), powers(Powers<T>::of_two()) {
         if constexpr (plain) powers.lower(shift.exponent);
     }
 
@@ -162,37 +198,26 @@ struct Exponential {
         return s.center[0] == 0 && s.exponent[0] <= R::table_range && s.exponent[0] >= -R::table_range;
     }
 
-    struct Reduced {
-        Pair<T> e;
-        Vector<T> n;
-        Bits<T> zero;
-    };
-
     // `low` is added to x unrounded: what a division by the temperature left over.
     template <bool with_low>
-    INLINE Reduced reduce(Vector<T> x, Vector<T> low) const {
-        Vector<T> d = plain ? x : x - shift.center;
+    INLINE Term<T> term(Vector<T> x, Vector<T> low) const {
+        Vector<T> distance = plain ? x : x - shift.center, d = at_least<T>(distance, floor);
         Vector<T> shifted = multiply_add(d, broadcast<T>(R::log2e), broadcast<T>(R::magic));
         Vector<T> n = shifted - R::magic;
-        Vector<T> rough = multiply_add(n, broadcast<T>(-R::ln2_head), d);
-        if constexpr (with_low) rough += low;
-        Vector<T> r = multiply_add(n, broadcast<T>(-R::ln2_tail), rough);
-        Vector<T> rest{};
-        if constexpr (!has_table) rest = multiply_add(n, broadcast<T>(-R::ln2_tail), rough - r);
-        Pair<T> e = reduced_exp(r, rest, bits_of<T>(shifted), powers);
-        return {e, plain && has_table ? n : n - shift.exponent, n < floor};
-    }
-
-    template <bool with_low>
-    INLINE Pair<T> pair(Vector<T> x, Vector<T> low) const {
-        Reduced r = reduce<with_low>(x, low);
-        return {scale<T>(r.e.head, r.n, r.zero), scale<T>(r.e.tail, r.n, r.zero)};
+        Vector<T> r = multiply_add(n, broadcast<T>(-R::ln2_head), d), rest{};
+        if constexpr (with_low) r += distance < floor ? Vector<T>{} : low;
+        if constexpr (!coarse || !has_fma) {  // without FMA the head alone has 13 bits
+            Vector<T> rough = r;
+            r = multiply_add(n, broadcast<T>(-R::ln2_tail), rough);
+            if constexpr (!coarse && !has_table) rest = multiply_add(n, broadcast<T>(-R::ln2_tail), rough - r);
+        }
+        Term<T> e = reduced_exp<coarse>(r, rest, bits_of<T>(shifted), powers);
+        return scaled<T>(e, plain && has_table ? n : n - shift.exponent);
     }
 
     template <bool with_low>
     INLINE Vector<T> value(Vector<T> x, Vector<T> low) const {
-        Reduced r = reduce<with_low>(x, low);
-        return scale<T>(r.e.head + r.e.tail, r.n, r.zero);
+        return term<with_low>(x, low).value();
     }
 };
 

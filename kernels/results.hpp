@@ -44,20 +44,21 @@ INLINE Pair<double> log1p_ratio(Vector<double> others, Vector<double> others_res
 
 // The sum without the maximum's own term. Right to the last place of others where it is not far
 // smaller than the sum; where it is (`dominated`), the caller sums anew without that term:
-// [0, -40] would leave 0 of 4.2e-18.
+// [0, -40] would leave 0 of 4.2e-18. Coarse sums are right to 2^-21.
 template <class T>
 struct Others {
     Vector<double> head, rest;
     Bits<double> dominated;
 };
 
-template <class T>
+template <bool coarse, class T>
 INLINE Others<T> others_of(Sum<T, Vector<double>> sum, Vector<double> top, Vector<double> top_rest) {
+    constexpr double limit = coarse ? Limits<float>::coarsely_dominated : Limits<T>::dominated;
     Pair<double> difference = two_sum<double>(sum.head, -top);
     Vector<double> rest = difference.tail + (sum.tail() - top_rest);
     Vector<double> head = difference.head + rest;
     rest = (difference.head - head) + rest;
-    return {head, rest, head < top * Limits<T>::dominated};
+    return {head, rest, head < top * limit};
 }
 
 // A sum without the maximum's term, taken `others_guard` binades higher.
@@ -87,9 +88,11 @@ INLINE Factor<float> factor_of(Sum<float, Vector<double>> low, Sum<float, Vector
 }
 
 // e / sum, short of the power of two.
-template <class T>
+template <bool coarse, class T>
 INLINE Vector<T> product(Vector<T> e, Factor<T> f) {
-    if constexpr (has_fma) {
+    if constexpr (coarse) {
+        return e * f.head;
+    } else if constexpr (has_fma) {
         return multiply_add(e, f.head, e * f.tail);
     } else {
         Pair<T> p = two_product<T>(e, f.head);
@@ -97,17 +100,18 @@ INLINE Vector<T> product(Vector<T> e, Factor<T> f) {
     }
 }
 
+// The power of two taken in: for products none of whose parts is subnormal.
 template <class T>
-INLINE Vector<T> times(Vector<T> e, Factor<T> f) {
-    return product<T>(e, f) * f.down;
+INLINE Factor<T> complete(Factor<T> f) {
+    return {f.head * f.down, f.tail * f.down, broadcast<T>(1)};
 }
 
-// The same where results may be subnormal, without arithmetic on subnormals (a microcode assist
+// e / sum where results may be subnormal, without arithmetic on subnormals (a microcode assist
 // each): those are rounded to whole multiples of the smallest one, which are their own bits.
-template <class T>
+template <bool coarse, class T>
 INLINE Vector<T> times_carefully(Vector<T> e, Factor<T> f) {
     using L = Limits<T>;
-    Vector<T> p = product<T>(e, f);
+    Vector<T> p = product<coarse, T>(e, f);
     Bits<T> subnormal = p < L::smallest_normal / f.down;
     // 2^149 and 2^1074 are beyond their formats: two steps.
     Vector<T> units = (subnormal ? p : Vector<T>{}) * (f.down * L::units_high * L::units_low);

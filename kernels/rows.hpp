@@ -15,41 +15,58 @@ namespace stablesoftmax::LEVEL {
 // ---------------------------------------------------------------------------------------------
 // One block
 
-// A term of the sum, unrounded: in [1.5, -2.7] one term is most of the sum, and its rounding would be
-// every result's error. The logarithms take the maximum's term out again, and have its tail small.
+// A term as it is summed, unrounded: in [1.5, -2.7] one term is most of the sum, and its rounding would
+// be every result's error. The logarithms take the maximum's term out again, and have its rest small.
 template <Operation op, class T>
-INLINE Pair<T> term(Pair<T> e) {
-    if constexpr (op == Operation::softmax) return e;
-    Vector<T> value = e.head + e.tail;
-    return {value, (e.head - value) + e.tail};
+INLINE auto summand(Term<T> e) {
+    if constexpr (op == Operation::softmax)
+        return e;
+    else
+        return rounded(e);
+}
+
+template <Operation op, bool coarse, class T>
+INLINE void add(Accumulator<T> &sum, Term<T> e) {
+    if constexpr (coarse)
+        sum.add_coarse(e.value());
+    else
+        sum.add(summand<op, T>(e));
+}
+
+// The term of one element, as the logarithms sum it.
+template <bool coarse, bool with_low, class T>
+INLINE Rounded<T> rounded_term(Shift<T> shift, Vector<T> x, Vector<T> low) {
+    Term<T> e = Exponential<T, false, coarse>(shift).template term<with_low>(x, low);
+    return coarse ? Rounded<T>{e.value(), Vector<T>{}} : rounded(e);
 }
 
 // Sum the exponentials of a block. For softmax they go to `kept` if it is given. With `skipping`,
 // elements equal to `skipped` are left out.
-template <Operation op, bool with_low, bool skipping, bool plain, class S, class T = compute<S>>
+template <Operation op, bool with_low, bool skipping, bool plain, bool coarse, class S, class T = compute<S>>
 INLINE Partial<op, T> absorb(Chunk<S> block, T *kept, size_t count, Shift<T> shift, Vector<T> skipped) {
     constexpr size_t part = stretch * Lanes<T>::count;
-    const Exponential<T, plain> exponential(shift);
+    const Exponential<T, plain, coarse> exponential(shift);
     Accumulator<T> sum;
     Vector<T> extreme = Extreme<op>::template none<T>();
-    auto add = [&](size_t i, size_t lanes) __attribute__((always_inline)) {
+    auto absorb_vector = [&](size_t i, size_t lanes) __attribute__((always_inline)) {
         expect_read(block.x + i);
         Vector<T> x = load_lanes(block.x + i, lanes);
         Vector<T> low{};
         if constexpr (with_low) low = load_lanes(block.low + i, lanes);
         extreme = Extreme<op>::of(x, extreme);
-        Pair<T> e = exponential.template pair<with_low>(x, low);
-        if (lanes < Lanes<T>::count) e = {first_lanes<T>(e.head, lanes), first_lanes<T>(e.tail, lanes)};
-        if constexpr (skipping) e = {x == skipped ? Vector<T>{} : e.head, x == skipped ? Vector<T>{} : e.tail};
+        Term<T> e = exponential.template term<with_low>(x, low);
+        if (lanes < Lanes<T>::count) e = {first_lanes<T>(e.head, lanes), first_lanes<T>(e.rest, lanes)};
+        if constexpr (skipping) e = {x == skipped ? Vector<T>{} : e.head, x == skipped ? Vector<T>{} : e.rest};
         if (op == Operation::softmax && kept) {
             expect_write(kept + i);
-            store_lanes(kept + i, e.head + e.tail, lanes);
+            store_lanes(kept + i, e.value(), lanes);
         }
-        sum.add(term<op, T>(e));
+        add<op, coarse, T>(sum, e);
     };
     for (size_t begin = 0; begin < count; begin += part) {
         size_t now = count - begin < part ? count - begin : part;
-        for_vectors<T>(now, [&](size_t i, size_t lanes) __attribute__((always_inline)) { add(begin + i, lanes); });
+        for_vectors<T>(now, [&](size_t i, size_t lanes)
+                                __attribute__((always_inline)) { absorb_vector(begin + i, lanes); });
         sum.settle();
     }
     return {Extreme<op>::template along<T>(extreme), sum.along()};
@@ -78,7 +95,8 @@ void for_parts(size_t length, size_t threads, Function f) {
     parallel_for(blocks, threads, call, &f);
 }
 
-template <Operation op, class Source, class Sink>
+// `coarse`: the results are of 16 bits.
+template <Operation op, class Source, class Sink, bool coarse>
 struct RowTask {
     using S = typename Source::Storage;
     using T = compute<S>;
@@ -114,9 +132,9 @@ struct RowTask {
     template <bool skipping>
     INLINE Partial<op, T> absorb_chunk(Chunk<S> block, T *e, size_t count, Vector<T> skipped) const {
         constexpr size_t worth_it = 8 * Lanes<T>::count;  // to make the tables ready
-        if (count >= worth_it && Exponential<T, true>::is_plain(shift))
-            return absorb<op, with_low, skipping, true>(block, e, count, shift, skipped);
-        return absorb<op, with_low, skipping, false>(block, e, count, shift, skipped);
+        if (count >= worth_it && Exponential<T, true, coarse>::is_plain(shift))
+            return absorb<op, with_low, skipping, true, coarse>(block, e, count, shift, skipped);
+        return absorb<op, with_low, skipping, false, coarse>(block, e, count, shift, skipped);
     }
 
     // The same blocks, merged in the same order.
@@ -184,10 +202,9 @@ struct RowTask {
 
     // log1p(r), r the sum of all other terms relative to the maximum's.
     Pair<double> logarithm(T low) {
-        Pair<T> e = Exponential<T, false>(shift).template pair<with_low>(total.extreme, broadcast(low));
-        Pair<T> own = term<op, T>(e);
-        Vector<double> top = low_half(own.head), rest = low_half(own.tail);
-        Others<T> others = others_of<T>(total.sum, top, rest);
+        const Rounded<T> own = rounded_term<coarse, with_low, T>(shift, total.extreme, broadcast(low));
+        const Vector<double> top = low_half(own.head), rest = low_half(own.rest);
+        Others<T> others = others_of<coarse, T>(total.sum, top, rest);
         if (others.dominated[0]) {
             shift.exponent -= Limits<T>::others_guard;
             others = lowered<T>(sweep<true>(total.extreme).sum);
@@ -223,9 +240,9 @@ struct RowTask {
 
     template <bool careful>
     void write_softmax() {
-        const Factor<T> scale = factor();
+        const Factor<T> scale = careful ? factor() : complete(factor());
         auto finish = [scale](Vector<T> e) __attribute__((always_inline)) {
-            return careful ? times_carefully<T>(e, scale) : times<T>(e, scale);
+            return careful ? times_carefully<coarse, T>(e, scale) : product<coarse, T>(e, scale);
         };
         emit([&](Source &from, Out *y, size_t begin, size_t count) {
             if (exponentials) {
@@ -236,7 +253,7 @@ struct RowTask {
                 return;
             }
             Chunk<S> block = from.chunk(begin, count);
-            const Exponential<T, false> exponential(shift);
+            const Exponential<T, false, coarse> exponential(shift);
             for_aligned_vectors<T>(y, count, [&](size_t i, size_t lanes) __attribute__((always_inline)) {
                 Vector<T> low{};
                 if constexpr (with_low) low = load_lanes(block.low + i, lanes);
@@ -366,7 +383,7 @@ struct DirectRow {
     using T = compute<S>;
     DirectSource<S> source;
     DirectSink<S> sink;
-    RowTask<op, DirectSource<S>, DirectSink<S>> task;
+    RowTask<op, DirectSource<S>, DirectSink<S>, sizeof(S) == 2> task;
     bool measured = false;
 
     INLINE DirectRow(const char *x, char *y, size_t length, const Context &context, T *exponentials)
@@ -384,14 +401,14 @@ struct DirectRow {
 // Short rows two at a time: the second is summed while the first one's reciprocal or logarithm, a
 // chain of a hundred cycles, comes to its end.
 template <Operation op, class S>
-void rows(const char *x, ptrdiff_t x_stride, char *y, ptrdiff_t y_stride, size_t count, size_t length,
+void long_rows(const char *x, ptrdiff_t x_stride, char *y, ptrdiff_t y_stride, size_t count, size_t length,
           const Context &context) {
     using T = compute<S>;
     if (length == 0) {
         for (size_t r = 0; r < count; ++r, y += y_stride) {
             DirectSource<S> source{nullptr};
             DirectSink<S> sink{reinterpret_cast<S *>(y)};
-            RowTask<op, DirectSource<S>, DirectSink<S>>{source, sink, length, context}.write_empty();
+            RowTask<op, DirectSource<S>, DirectSink<S>, sizeof(S) == 2>{source, sink, length, context}.write_empty();
         }
         return;
     }
@@ -417,7 +434,7 @@ void staged_row(const Row &row, const Context &context) {
     using Source = StagedSource<T, tempered>;
     Source source(row, gather<S, T>);
     StagedSink<T> sink(row, scatter<S, T>);
-    RowTask<op, Source, StagedSink<T>> task{source, sink, row.length, context};
+    RowTask<op, Source, StagedSink<T>, sizeof(S) == 2 && !tempered> task{source, sink, row.length, context};
     if (op == Operation::softmax && row.length * sizeof(T) <= cached_bytes)
         task.exponentials = static_cast<T *>(context.exponentials);
     row.length ? task.write(task.measure()) : task.write_empty();

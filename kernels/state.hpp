@@ -52,29 +52,46 @@ INLINE Item fold(Item *slots, size_t count) {
     return slots[0];
 }
 
-// One slot a lane. A term is head + tail. The tails are summed in T's own precision, and settled into
-// the sum before their rounding can tell: after `stretch` terms a slot.
+// One slot a lane. The rests of the terms are summed in T's own precision, and settled into the sum
+// before their rounding can tell: after `stretch` terms a slot.
 template <class T>
 struct Accumulator;
 
 constexpr size_t stretch = 32;
 
+// A term that has been rounded, and what that left.
+template <class T>
+struct Rounded {
+    Vector<T> head, rest;
+    INLINE Vector<T> plus_rest(Vector<T> to) const { return to + rest; }
+};
+
+template <class T>
+INLINE Rounded<T> rounded(Term<T> e) {
+    Vector<T> value = e.value();
+    return {value, e.plus_rest(e.head - value)};
+}
+
 template <>
 struct Accumulator<float> {
     Vector<double> low{}, high{};
-    Vector<float> tails{};
+    Vector<float> rests{};
 
-    INLINE void add(Pair<float> e) {
+    template <class E>
+    INLINE void add(E e) {
         Wide w = widen(e.head);
         low += w.low;
         high += w.high;
-        tails += e.tail;
+        rests = e.plus_rest(rests);
     }
+    // Rounded to a float32, and so is their sum up to the next settling: for results of 16 bits.
+    INLINE void add_coarse(Vector<float> value) { rests += value; }
+
     INLINE void settle() {
-        Wide w = widen(tails);
+        Wide w = widen(rests);
         low += w.low;
         high += w.high;
-        tails = Vector<float>{};
+        rests = Vector<float>{};
     }
     // The sum over the slots, in every lane.
     INLINE Sum<float, Vector<double>> along() const {
@@ -88,11 +105,11 @@ template <>
 struct Accumulator<double> {
     Vector<double> head{}, rest{};
 
-    INLINE void add(Pair<double> e) {
+    template <class E>
+    INLINE void add(E e) {
         Pair<double> sum = two_sum<double>(head, e.head);
         head = sum.head;
-        rest += sum.tail;
-        rest += e.tail;
+        rest = e.plus_rest(rest + sum.tail);
     }
     INLINE void settle() {
         Pair<double> sum = two_sum<double>(head, rest);
@@ -116,10 +133,10 @@ struct Limits;
 template <>
 struct Limits<float> {
     static constexpr float guard = 52;          // the guessed maximum is put at 2^guard,
-    static constexpr double ceiling = 0x1p112;  // and the sum must come out below this
+    static constexpr double ceiling = 0x1p100;  // and the sum must come out below this
     static constexpr float exact = 256;         // up to here exp needs no center
-    static constexpr float depth = 87;          // -log(smallest normal), rounded down
-    static constexpr double dominated = 0x1p-16;
+    static constexpr float depth = 69;          // -log(smallest normal·2^24), rounded down
+    static constexpr double dominated = 0x1p-16, coarsely_dominated = 0x1p-2;
     static constexpr float others_guard = 27;   // a thousand terms of 2^-155 are a result of 2^-145
     static constexpr float smallest_normal = 0x1p-126f, subnormal_places = 0x1p23f;
     static constexpr float units_high = 0x1p75f, units_low = 0x1p74f;  // 1 / smallest subnormal
@@ -128,9 +145,9 @@ struct Limits<float> {
 template <>
 struct Limits<double> {
     static constexpr double guard = 117;
-    static constexpr double ceiling = 0x1p990;
+    static constexpr double ceiling = 0x1p960;
     static constexpr double exact = 2048;
-    static constexpr double depth = 708;
+    static constexpr double depth = 670;
     static constexpr double dominated = 0x1p-30;
     static constexpr double others_guard = 60;
     static constexpr double smallest_normal = 0x1p-1022, subnormal_places = 0x1p52;
@@ -200,7 +217,8 @@ INLINE Bits<T> trusted(Vector<T> total) {
     return (total >= floor) & (total < T(Limits<T>::ceiling));
 }
 
-// An element below this may have a subnormal probability: min - log(sum) < log(smallest normal).
+// An element below this may have a subnormal probability, or a product on the way there that has a
+// subnormal rest: min - log(sum) < log(smallest normal·2^24), of float64 2^53.
 template <class T>
 INLINE Vector<T> lowest_normal(Vector<T> guess, Vector<T> total) {
     constexpr int fraction = sizeof(T) == 4 ? 23 : 52, bias = sizeof(T) == 4 ? 127 : 1023;

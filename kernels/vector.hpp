@@ -242,6 +242,12 @@ INLINE Vector<double> minimum(Vector<double> value, Vector<double> so_far) {
 #endif
 }
 
+// The larger; NaN where `value` is NaN.
+template <class T>
+INLINE Vector<T> at_least(Vector<T> value, Vector<T> least) {
+    return value < least ? least : value;
+}
+
 // ---------------------------------------------------------------------------------------------
 // float lanes <-> double lanes: one vector of floats is two of doubles.
 
@@ -296,26 +302,23 @@ INLINE Vector<double> look_up(Bits<double> index, Table<double> table) {
     return _mm512_permutex2var_pd(table.part[0], reinterpret_cast<__m512i>(index), table.part[1]);
 }
 
-// v·2^floor(n), or +0 where `zero`.
-template <class T>
-INLINE Vector<T> scale(Vector<T> v, Vector<T> n, Bits<T> zero) {
-    if constexpr (sizeof(T) == 4)
-        return zero ? Vector<T>{} : Vector<T>(_mm512_scalef_ps(v, n));
-    else
-        return zero ? Vector<T>{} : Vector<T>(_mm512_scalef_pd(v, n));
-}
+// v·2^floor(n).
+INLINE Vector<float> scale(Vector<float> v, Vector<float> n) { return _mm512_scalef_ps(v, n); }
+INLINE Vector<double> scale(Vector<double> v, Vector<double> n) { return _mm512_scalef_pd(v, n); }
 #else
-// v·2^n for whole n, built in the exponent field, or +0 where `zero`; something huge where the
-// exponent would overflow. An unordered n keeps its NaN.
+// v·2^n for whole n, built in the exponent field; something huge where the exponent would overflow. An
+// unordered n keeps its NaN.
 template <class T>
-INLINE Vector<T> scale(Vector<T> v, Vector<T> n, Bits<T> zero) {
+INLINE Vector<T> scale_by_bits(Vector<T> v, Vector<T> n) {
     constexpr int fraction = sizeof(T) == 4 ? 23 : 52;
     constexpr T bias = sizeof(T) == 4 ? 127 : 1023;
     // Adding 1.5·2^fraction + bias leaves n + bias in the low bits.
     constexpr T magic = (sizeof(T) == 4 ? T(0x1.8p23) : T(0x1.8p52)) + bias;
-    Vector<T> power = from_bits<T>(bits_of<T>(minimum(n, broadcast<T>(bias)) + magic) << fraction);
-    return zero ? Vector<T>{} : v * power;
+    return v * from_bits<T>(bits_of<T>(minimum(n, broadcast<T>(bias)) + magic) << fraction);
 }
+
+INLINE Vector<float> scale(Vector<float> v, Vector<float> n) { return scale_by_bits<float>(v, n); }
+INLINE Vector<double> scale(Vector<double> v, Vector<double> n) { return scale_by_bits<double>(v, n); }
 #endif
 
 // ---------------------------------------------------------------------------------------------
@@ -338,19 +341,46 @@ INLINE void store(double *p, Vector<double> v) { std::memcpy(p, &v, sizeof v); }
 
 using Bits16 = uint16_t __attribute__((vector_size(vector_bytes / 2)));
 
+#if defined(__AVX512BW__)
+// 0, 0, 1, 1, 2, 2, ...: where the upper half of each lane finds its word among the packed ones.
+INLINE Bits<float> halved_words() {
+    return lane_numbers<float>() * 0x10001;
+}
+
+// 1, 3, 5, ... in the first half: where the packed words find the upper halves of the lanes.
+INLINE Bits<float> odd_words() {
+    return lane_numbers<float>() * 0x40004 + 0x30001;
+}
+#endif
+
 INLINE Vector<float> load(const bfloat16 *p) {
     Bits16 half;
     std::memcpy(&half, p, sizeof half);
+#if defined(__AVX512BW__)
+    // One shuffle for a widening and a shift.
+    const __m512i words = _mm512_castsi256_si512(reinterpret_cast<__m256i>(half));
+    return from_bits<float>(reinterpret_cast<Bits<float>>(
+        _mm512_maskz_permutexvar_epi16(0xaaaaaaaa, reinterpret_cast<__m512i>(halved_words()), words)));
+#else
     return from_bits<float>(__builtin_convertvector(half, Bits<float>) << 16);
+#endif
 }
 
 // Ties to even. The one NaN that is ever stored is the quiet one, which rounds to itself: 0x7f800001
 // would round to an infinity.
 INLINE void store(bfloat16 *p, Vector<float> v) {
     Bits<float> b = bits_of<float>(v);
+#if defined(__AVX512BW__)
+    const __m512i raised = _mm512_add_epi32(reinterpret_cast<__m512i>(b), _mm512_set1_epi32(0x7fff));
+    const __mmask16 odd = _mm512_test_epi32_mask(reinterpret_cast<__m512i>(b), _mm512_set1_epi32(0x10000));
+    const __m512i rounded = _mm512_mask_add_epi32(raised, odd, raised, _mm512_set1_epi32(1));
+    const __m512i words = _mm512_permutexvar_epi16(reinterpret_cast<__m512i>(odd_words()), rounded);
+    _mm256_storeu_si256(reinterpret_cast<__m256i *>(p), _mm512_castsi512_si256(words));
+#else
     Bits<float> rounded = wrapping_sum<float>(b, 0x7fff + ((b >> 16) & 1));
     Bits16 half = __builtin_convertvector(rounded >> 16, Bits16);
     std::memcpy(p, &half, sizeof half);
+#endif
 }
 
 INLINE Vector<float> load(const float16 *p) {

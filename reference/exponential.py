@@ -88,13 +88,15 @@ def split_ln2(bits: int, head_bits: int) -> None:
 
 
 def table(bits: int) -> None:
-    """2**(j/16), rounded to ``bits`` bits, and what the rounding left."""
+    """2**(j/16), rounded to ``bits`` bits, and what the rounding left, relative to it."""
     heads, rests = [], []
     for j in range(16):
         exact = mp.mpf(2) ** (mp.mpf(j) / 16)
         with mp.workprec(bits):
             head = +exact
-            rest = +(exact - head)
+        rest = exact / head - 1
+        with mp.workprec(bits):
+            rest = +rest
         heads.append(float(head).hex())
         rests.append(float(rest).hex())
     print(f"table of 2^(j/16), {bits} bits:\n  {', '.join(heads)}\n  {', '.join(rests)}")
@@ -106,6 +108,7 @@ if __name__ == "__main__":
     fit(3, 24, sixteenth)
     fit(7, 53, sixteenth)
     fit(6, 24, half)
+    fit(5, 24, half)  # coarse
     fit(11, 53, half)
     split_ln2(24, 24)
     split_ln2(24, 13)

@@ -1,6 +1,6 @@
 // One level: the including file has set LEVEL and the compiler's flags. (No include guard: this is
 // the body of each level's translation unit.)
-#include "../columns.hpp"
+#include "../short_rows.hpp"
 
 namespace stablesoftmax {
 
