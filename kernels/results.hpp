@@ -42,6 +42,11 @@ INLINE Pair<double> log1p_ratio(Vector<double> others, Vector<double> others_res
     return log1p(quotient, missing / top);
 }
 
+// others and top of one row, each with what its rounding left.
+struct Ratio {
+    double others, others_rest, top, top_rest;
+};
+
 // The sum without the maximum's own term. Right to the last place of others where it is not far
 // smaller than the sum; where it is (`dominated`), the caller sums anew without that term:
 // [0, -40] would leave 0 of 4.2e-18. Coarse sums are right to 2^-21.

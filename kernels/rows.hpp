@@ -103,16 +103,25 @@ struct RowTask {
     using Out = typename Sink::Storage;
     static constexpr bool with_low = Source::with_low;
 
-    Source &source;
-    Sink &sink;
+    // Not initialized one and all: that would cost a row of ten elements as much as its sum.
+    Source *source;
+    Sink *sink;
     size_t length;
-    const Context &context;
-    T *exponentials = nullptr;  // kept between the sweeps, or null
-    Vector<T> guess{};
-    Shift<T> shift{};
-    Partial<op, T> total{};
+    const Context *context;
+    T *exponentials;  // kept between the sweeps, or null
+    Vector<T> guess;
+    Shift<T> shift;
+    Partial<op, T> total;
+    bool measured;   // `total` can be trusted
+    T low_of_max;    // what the division by the temperature left over at the first maximum
+    Factor<T> factor;  // of softmax
+    Pair<T> norm;      // of the logarithms
 
-    bool parallel() const { return context.threads > 1 && length >= parallel_length; }
+    void set(Source &from, Sink &to, size_t elements, const Context &shared, T *kept) {
+        source = &from, sink = &to, length = elements, context = &shared, exponentials = kept;
+    }
+
+    bool parallel() const { return context->threads > 1 && length >= parallel_length; }
 
     template <bool skipping>
     Partial<op, T> sweep(Vector<T> skipped) {
@@ -121,10 +130,10 @@ struct RowTask {
 
     template <bool skipping>
     Partial<op, T> serial_sweep(Vector<T> skipped) {
-        Partial<op, T> sum;
+        Partial<op, T> sum = nothing<op, T>();
         for_blocks(length, [&](size_t begin, size_t count) {
             T *e = exponentials ? exponentials + begin : nullptr;
-            sum = merge(sum, absorb_chunk<skipping>(source.chunk(begin, count), e, count, skipped));
+            sum = merge(sum, absorb_chunk<skipping>(source->chunk(begin, count), e, count, skipped));
         });
         return sum;
     }
@@ -144,8 +153,8 @@ struct RowTask {
         using Part = Partial<op, T>;
         auto *parts = static_cast<Part *>(std::aligned_alloc(alignof(Part), blocks * sizeof(Part)));
         if (!parts) return serial_sweep<skipping>(skipped);
-        for_parts(length, context.threads, [&](size_t first, size_t last) {
-            Source own(source);
+        for_parts(length, context->threads, [&](size_t first, size_t last) {
+            Source own(*source);
             T *none = nullptr;
             for (size_t begin = first; begin < last && begin < length; begin += block_size) {
                 size_t count = length - begin < block_size ? length - begin : block_size;
@@ -153,26 +162,25 @@ struct RowTask {
                     absorb_chunk<skipping>(own.chunk(begin, count), none, count, skipped);
             }
         });
-        Part sum;
+        Part sum = nothing<op, T>();
         for (size_t b = 0; b < blocks; ++b) sum = merge(sum, parts[b]);
         std::free(parts);
         return sum;
     }
 
     // Sum at a guess of the maximum: the first element, which it cannot be below. If the true one is
-    // too far above, again at the true one. False: NaN, an infinite maximum, nothing but -inf.
-    bool measure() {
+    // too far above, again at the true one. Not measured: NaN, an infinite maximum, nothing but -inf.
+    void measure() {
         if (parallel()) exponentials = nullptr;  // such a row is computed twice
-        guess = finite_or_zero<T>(broadcast(first_lane(load_first(source.chunk(0, 1).x, 1))));
-        if (measure_at_guess()) return true;
-        guess = finite_or_zero<T>(broadcast(maximum_of_row()));
-        return measure_at_guess();
+        measure_at(first_lane(load_first(source->chunk(0, 1).x, 1)));
+        if (!measured) measure_at(maximum_of_row());
     }
 
-    bool measure_at_guess() {
+    void measure_at(T maximum) {
+        guess = finite_or_zero<T>(broadcast(maximum));
         shift = shift_at<T>(guess);
         total = sweep<false>(guess);
-        return trusted<T>(rounded(total.sum))[0];
+        measured = trusted<T>(rounded(total.sum))[0];
     }
 
     static INLINE T first_lane(Vector<T> v) { return v[0]; }
@@ -180,29 +188,27 @@ struct RowTask {
     __attribute__((noinline, cold)) T maximum_of_row() {
         Vector<T> max = broadcast(-std::numeric_limits<T>::infinity());
         for_blocks(length, [&](size_t begin, size_t count) {
-            Chunk<S> block = source.chunk(begin, count);
+            Chunk<S> block = source->chunk(begin, count);
             for_vectors<T>(count, [&](size_t i, size_t lanes) { max = maximum(load_lanes(block.x + i, lanes), max); });
         });
         return Extreme<Operation::logsumexp>::along<T>(max)[0];
     }
 
-    // What the division by the temperature left over at the first maximum.
-    T low_of_max() {
-        T found = 0;
+    void find_low_of_max() {
+        low_of_max = 0;
         bool done = !with_low;
         for_blocks(length, [&](size_t begin, size_t count) {
             if (done) return;
-            Chunk<S> block = source.chunk(begin, count);
+            Chunk<S> block = source->chunk(begin, count);
             for (size_t i = 0; i < count && !done; ++i)
                 if constexpr (with_low)
-                    if (block.x[i] == total.extreme[0]) found = block.low[i], done = true;
+                    if (block.x[i] == total.extreme[0]) low_of_max = block.low[i], done = true;
         });
-        return found;
     }
 
-    // log1p(r), r the sum of all other terms relative to the maximum's.
-    Pair<double> logarithm(T low) {
-        const Rounded<T> own = rounded_term<coarse, with_low, T>(shift, total.extreme, broadcast(low));
+    // The sum of all other terms, and the maximum's.
+    Ratio ratio() {
+        const Rounded<T> own = rounded_term<coarse, with_low, T>(shift, total.extreme, broadcast(low_of_max));
         const Vector<double> top = low_half(own.head), rest = low_half(own.rest);
         Others<T> others = others_of<coarse, T>(total.sum, top, rest);
         if (others.dominated[0]) {
@@ -210,17 +216,23 @@ struct RowTask {
             others = lowered<T>(sweep<true>(total.extreme).sum);
             shift.exponent += Limits<T>::others_guard;
         }
-        return log1p_ratio(others.head, others.rest, top, rest);
+        return {others.head[0], others.rest[0], top[0], rest[0]};
     }
 
-    Factor<T> factor() {
-        if constexpr (sizeof(T) == 4)
-            return factor_of(total.sum, total.sum);
+    // The logarithm of the sum; with a low part, maximum and log1p(r) apart: [1.32, 1.4] / 1e-3 leaves
+    // 1e-13 in the low parts, and 1.8e-35 in the logarithm.
+    void normalize(double log_head, double log_tail) {
+        const Pair<double> log{broadcast(log_head), broadcast(log_tail)};
+        const Vector<double> max = low_half(total.extreme), sum = log.head + log.tail;
+        if constexpr (with_low)
+            norm = {max, sum};
+        else if constexpr (sizeof(T) == 4)
+            norm = normalizer(Wide{max, max}, Wide{sum, sum});
         else
-            return factor_of(total.sum);
+            norm = normalizer(max, log);
     }
 
-    // Call f(source block, sink block, begin, count) for each block, and hand it to the sink.
+    // Call f(source block, sink block, begin, count) for each block, and hand it to the sink->
     template <class Function>
     void emit(Function f) {
         auto part = [&](Source &from, Sink &to, size_t first, size_t last) {
@@ -230,17 +242,17 @@ struct RowTask {
                 to.flush(begin, count);
             }
         };
-        if (!parallel()) return part(source, sink, 0, length);
-        for_parts(length, context.threads, [&](size_t first, size_t last) {
-            Source from(source);
-            Sink to(sink);
+        if (!parallel()) return part(*source, *sink, 0, length);
+        for_parts(length, context->threads, [&](size_t first, size_t last) {
+            Source from(*source);
+            Sink to(*sink);
             part(from, to, first, last);
         });
     }
 
     template <bool careful>
     void write_softmax() {
-        const Factor<T> scale = careful ? factor() : complete(factor());
+        const Factor<T> scale = careful ? factor : complete(factor);
         auto finish = [scale](Vector<T> e) __attribute__((always_inline)) {
             return careful ? times_carefully<coarse, T>(e, scale) : product<coarse, T>(e, scale);
         };
@@ -265,27 +277,13 @@ struct RowTask {
         });
     }
 
-    // The logarithm of the sum; with a low part, maximum and log1p(r) apart: [1.32, 1.4] / 1e-3 leaves
-    // 1e-13 in the low parts, and 1.8e-35 in the logarithm.
-    Pair<T> normalize(T low) {
-        Pair<double> log = logarithm(low);
-        Vector<double> max = low_half(total.extreme), sum = log.head + log.tail;
-        if constexpr (with_low)
-            return {max, sum};
-        else if constexpr (sizeof(T) == 4)
-            return normalizer(Wide{max, max}, Wide{sum, sum});
-        else
-            return normalizer(max, log);
-    }
-
     void write_log_softmax() {
-        const T low_max = low_of_max();
-        const Pair<T> norm = normalize(low_max);
-        emit([&](Source &from, Out *y, size_t begin, size_t count) {
+        const Pair<T> norm = this->norm;
+        emit([&, norm](Source &from, Out *y, size_t begin, size_t count) {
             Chunk<S> block = from.chunk(begin, count);
             for_aligned_vectors<T>(y, count, [&](size_t i, size_t lanes) __attribute__((always_inline)) {
                 Vector<T> d = load_lanes(block.x + i, lanes) - norm.head;
-                if constexpr (with_low) d += load_lanes(block.low + i, lanes) - low_max;
+                if constexpr (with_low) d += load_lanes(block.low + i, lanes) - low_of_max;
                 expect_write(y + i);
                 store_lanes(y + i, d - norm.tail, lanes);
             });
@@ -293,12 +291,11 @@ struct RowTask {
     }
 
     void write_one(T value) {
-        store_first(sink.chunk(0), broadcast(value), 1);
-        sink.flush(0, 1);
+        store_first(sink->chunk(0), broadcast(value), 1);
+        sink->flush(0, 1);
     }
 
     void write_logsumexp() {
-        const Pair<T> norm = normalize(low_of_max());
         write_one(norm.head[0] + norm.tail[0]);
     }
 
@@ -318,10 +315,10 @@ struct RowTask {
         if (!peaks) peaks = included;  // all -inf: all tied
         bool has_limit = peaks == 1 && peak == infinity;
         T share = 1 / static_cast<T>(peaks);
-        if (!has_limit && context.undefined == Undefined::zero) share = 0;
+        if (!has_limit && context->undefined == Undefined::zero) share = 0;
         if constexpr (op == Operation::log_softmax)
             share = share == 0 ? -infinity : 0 - static_cast<T>(log(static_cast<double>(peaks)));
-        if (has_nan || (!has_limit && context.undefined == Undefined::nan)) share = nan;
+        if (has_nan || (!has_limit && context->undefined == Undefined::nan)) share = nan;
         fill(share, [&](T x) { return has_nan || x == peak; });
     }
 
@@ -334,9 +331,9 @@ struct RowTask {
     template <class Function>
     void each(Function f) {
         for_blocks(length, [&](size_t begin, size_t count) {
-            Chunk<S> block = source.chunk(begin, count);
+            Chunk<S> block = source->chunk(begin, count);
             for (size_t i = 0; i < count; ++i)
-                f(load_first(block.x + i, 1)[0], source.included(begin + i));
+                f(load_first(block.x + i, 1)[0], source->included(begin + i));
         });
     }
 
@@ -345,14 +342,14 @@ struct RowTask {
     void fill(T share, Function chosen) {
         constexpr T none = op == Operation::softmax ? 0 : -std::numeric_limits<T>::infinity();
         for_blocks(length, [&](size_t begin, size_t count) {
-            Chunk<S> block = source.chunk(begin, count);
-            Out *y = sink.chunk(begin);
+            Chunk<S> block = source->chunk(begin, count);
+            Out *y = sink->chunk(begin);
             for (size_t i = 0; i < count; ++i) {
                 T x = load_first(block.x + i, 1)[0];
-                T value = source.included(begin + i) && chosen(x) ? share : none;
+                T value = source->included(begin + i) && chosen(x) ? share : none;
                 store_first(y + i, broadcast(value), 1);
             }
-            sink.flush(begin, count);
+            sink->flush(begin, count);
         });
     }
 
@@ -360,8 +357,8 @@ struct RowTask {
         if constexpr (op == Operation::logsumexp) write_one(-std::numeric_limits<T>::infinity());
     }
 
-    // After measure(), with what it returned.
-    void write(bool measured) {
+    // After measure() and finish().
+    void write() {
         if (!measured) return write_degenerate();
         if constexpr (op == Operation::softmax) {
             bool plain = (total.extreme >= lowest_normal<T>(guess, rounded(total.sum)))[0];
@@ -375,57 +372,96 @@ struct RowTask {
 };
 
 // ---------------------------------------------------------------------------------------------
-// What the table offers
+// Several rows
 
-// A row's task with the ends that it refers to.
-template <Operation op, class S>
-struct DirectRow {
-    using T = compute<S>;
-    DirectSource<S> source;
-    DirectSink<S> sink;
-    RowTask<op, DirectSource<S>, DirectSink<S>, sizeof(S) == 2> task;
-    bool measured = false;
+// Rows that are finished together, one a lane: a reciprocal or a logarithm costs as much for one.
+constexpr size_t together = Lanes<double>::count < 4 ? Lanes<double>::count : 4;
 
-    INLINE DirectRow(const char *x, char *y, size_t length, const Context &context, T *exponentials)
-        : source{reinterpret_cast<const S *>(x)}, sink{reinterpret_cast<S *>(y)},
-          task{source, sink, length, context} {
-        // In y if they fit: its lines come in while the sums are computed, not after. Not in place:
-        // x may have to be read again.
-        bool own_room = sizeof(S) == sizeof(T) && x != y;
-        if (op == Operation::softmax && length * sizeof(T) <= cached_bytes)
-            task.exponentials = own_room ? reinterpret_cast<T *>(y) : exponentials;
-        measured = task.measure();
-    }
+// A number of each row, in lanes.
+struct PerRow {
+    alignas(vector_bytes) double value[Lanes<double>::count];
+    INLINE explicit PerRow(Vector<double> v = broadcast(1.0)) { store(value, v); }
+    INLINE double &operator[](size_t r) { return value[r]; }
+    // Of one row, without a wait for the narrow stores before a wide load.
+    INLINE Vector<double> lanes(size_t count) const { return count == 1 ? broadcast(value[0]) : load(value); }
 };
 
-// Short rows two at a time: the second is summed while the first one's reciprocal or logarithm, a
-// chain of a hundred cycles, comes to its end.
+template <class Task>
+INLINE void finish_softmax(Task *tasks, size_t count) {
+    using T = typename Task::T;
+    PerRow sum, sum_rest(Vector<double>{});
+    for (size_t r = 0; r < count; ++r) {
+        if (!tasks[r].measured) continue;
+        sum[r] = tasks[r].total.sum.head[0];
+        sum_rest[r] = tasks[r].total.sum.tail()[0];
+    }
+    const Reciprocal all = reciprocal(Sum<T, Vector<double>>::of(sum.lanes(count), sum_rest.lanes(count)));
+    PerRow head(all.head), tail(all.tail), down(all.down);
+    for (size_t r = 0; r < count; ++r)
+        tasks[r].factor = {broadcast(static_cast<T>(head[r])), broadcast(static_cast<T>(tail[r])),
+                           broadcast(static_cast<T>(down[r]))};
+}
+
+template <class Task>
+INLINE void finish_logarithms(Task *tasks, size_t count) {
+    PerRow others, others_rest, top, top_rest;
+    for (size_t r = 0; r < count; ++r) {
+        if (!tasks[r].measured) continue;
+        tasks[r].find_low_of_max();
+        const Ratio one = tasks[r].ratio();
+        others[r] = one.others, others_rest[r] = one.others_rest;
+        top[r] = one.top, top_rest[r] = one.top_rest;
+    }
+    const Pair<double> log = log1p_ratio(others.lanes(count), others_rest.lanes(count), top.lanes(count), top_rest.lanes(count));
+    PerRow head(log.head), tail(log.tail);
+    for (size_t r = 0; r < count; ++r) tasks[r].normalize(head[r], tail[r]);
+}
+
+// From sums to what the results are made with; then the results.
+template <Operation op, class Task>
+INLINE void finish(Task *tasks, size_t count) {
+    if constexpr (op == Operation::softmax)
+        finish_softmax(tasks, count);
+    else
+        finish_logarithms(tasks, count);
+    for (size_t r = 0; r < count; ++r) tasks[r].write();
+}
+
+// ---------------------------------------------------------------------------------------------
+// What the table offers
+
+template <Operation op, class S>
+void write_empty(char *y, ptrdiff_t y_stride, size_t count) {
+    if constexpr (op == Operation::logsumexp)
+        for (size_t r = 0; r < count; ++r, y += y_stride)
+            store_first(reinterpret_cast<S *>(y), broadcast(-std::numeric_limits<compute<S>>::infinity()), 1);
+}
+
+// Short ones several at a time; the exponentials of those that keep them elsewhere share the room.
 template <Operation op, class S>
 void long_rows(const char *x, ptrdiff_t x_stride, char *y, ptrdiff_t y_stride, size_t count, size_t length,
-          const Context &context) {
+               const Context &context) {
     using T = compute<S>;
-    if (length == 0) {
-        for (size_t r = 0; r < count; ++r, y += y_stride) {
-            DirectSource<S> source{nullptr};
-            DirectSink<S> sink{reinterpret_cast<S *>(y)};
-            RowTask<op, DirectSource<S>, DirectSink<S>, sizeof(S) == 2>{source, sink, length, context}.write_empty();
-        }
-        return;
-    }
+    using Task = RowTask<op, DirectSource<S>, DirectSink<S>, sizeof(S) == 2>;
+    if (length == 0) return write_empty<op, S>(y, y_stride, count);
+    // In y if they fit: its lines come in while the sums are computed, not after. Not in place: x may
+    // have to be read again.
+    const bool keeps = op == Operation::softmax && length * sizeof(T) <= cached_bytes;
+    const bool own_room = sizeof(S) == sizeof(T) && x != y;
     T *room = static_cast<T *>(context.exponentials);
-    size_t r = 0;
-    if (length <= block_size) {
-        T *second_room = room ? room + block_size : nullptr;
-        for (; r + 2 <= count; r += 2, x += 2 * x_stride, y += 2 * y_stride) {
-            DirectRow<op, S> first(x, y, length, context, room);
-            DirectRow<op, S> second(x + x_stride, y + y_stride, length, context, second_room);
-            first.task.write(first.measured);
-            second.task.write(second.measured);
+    const size_t group = length <= block_size ? together : 1;
+    for (size_t first = 0; first < count; first += group) {
+        const size_t now = count - first < group ? count - first : group;
+        DirectSource<S> sources[together];
+        DirectSink<S> sinks[together];
+        Task tasks[together];
+        for (size_t r = 0; r < now; ++r, x += x_stride, y += y_stride) {
+            T *kept = own_room ? reinterpret_cast<T *>(y) : room ? room + r * block_size : nullptr;
+            sources[r] = {reinterpret_cast<const S *>(x)}, sinks[r] = {reinterpret_cast<S *>(y)};
+            tasks[r].set(sources[r], sinks[r], length, context, keeps ? kept : nullptr);
+            tasks[r].measure();
         }
-    }
-    for (; r < count; ++r, x += x_stride, y += y_stride) {
-        DirectRow<op, S> row(x, y, length, context, room);
-        row.task.write(row.measured);
+        finish<op>(tasks, now);
     }
 }
 
@@ -434,10 +470,12 @@ void staged_row(const Row &row, const Context &context) {
     using Source = StagedSource<T, tempered>;
     Source source(row, gather<S, T>);
     StagedSink<T> sink(row, scatter<S, T>);
-    RowTask<op, Source, StagedSink<T>, sizeof(S) == 2 && !tempered> task{source, sink, row.length, context};
-    if (op == Operation::softmax && row.length * sizeof(T) <= cached_bytes)
-        task.exponentials = static_cast<T *>(context.exponentials);
-    row.length ? task.write(task.measure()) : task.write_empty();
+    const bool keeps = op == Operation::softmax && row.length * sizeof(T) <= cached_bytes;
+    RowTask<op, Source, StagedSink<T>, sizeof(S) == 2 && !tempered> task;
+    task.set(source, sink, row.length, context, keeps ? static_cast<T *>(context.exponentials) : nullptr);
+    if (row.length == 0) return task.write_empty();
+    task.measure();
+    finish<op>(&task, 1);
 }
 
 template <Operation op, class S>

@@ -23,12 +23,14 @@ template <class X>
 struct Sum<float, X> {
     X head;
     INLINE X tail() const { return X{}; }
+    static INLINE Sum of(X head, X) { return {head}; }
 };
 
 template <class X>
 struct Sum<double, X> {
     X head, rest;
     INLINE X tail() const { return rest; }
+    static INLINE Sum of(X head, X rest) { return {head, rest}; }
 };
 
 template <class X>
@@ -197,9 +199,14 @@ struct Extreme {
 // The sum of a row, or of a part of one; every lane holds the same.
 template <Operation op, class T>
 struct Partial {
-    Vector<T> extreme = Extreme<op>::template none<T>();
-    Sum<T, Vector<double>> sum{};
+    Vector<T> extreme;
+    Sum<T, Vector<double>> sum;
 };
+
+template <Operation op, class T>
+INLINE Partial<op, T> nothing() {
+    return {Extreme<op>::template none<T>(), Sum<T, Vector<double>>{}};
+}
 
 template <Operation op, class T>
 INLINE Partial<op, T> merge(Partial<op, T> a, Partial<op, T> b) {
