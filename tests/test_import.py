@@ -14,10 +14,16 @@ PUBLIC = [
     "get_num_threads",
     "initial_weights",
     "log_softmax",
+    "log_softmax_jvp",
+    "log_softmax_vjp",
     "logsumexp",
+    "logsumexp_jvp",
+    "logsumexp_vjp",
     "num_threads",
     "set_num_threads",
     "softmax",
+    "softmax_jvp",
+    "softmax_vjp",
 ]
 
 LOADED = """
@@ -67,6 +73,7 @@ def test_public_names():
         "arrays",
         "errors",
         "functions",
+        "gradients",
         "rows",
         "threads",
         "training",
