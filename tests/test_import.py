@@ -20,6 +20,7 @@ PUBLIC = [
     "logsumexp_jvp",
     "logsumexp_vjp",
     "num_threads",
+    "sample",
     "set_num_threads",
     "softmax",
     "softmax_jvp",
@@ -75,6 +76,7 @@ def test_public_names():
         "functions",
         "gradients",
         "rows",
+        "sampling",
         "threads",
         "training",
     }

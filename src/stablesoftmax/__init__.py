@@ -10,6 +10,7 @@ from .gradients import (
     softmax_jvp,
     softmax_vjp,
 )
+from .sampling import sample
 from .threads import get_num_threads, num_threads, set_num_threads
 from .training import clip_by_global_norm, clip_by_value, initial_weights
 
@@ -26,6 +27,7 @@ __all__ = [
     "logsumexp_jvp",
     "logsumexp_vjp",
     "num_threads",
+    "sample",
     "set_num_threads",
     "softmax",
     "softmax_jvp",
