@@ -158,7 +158,8 @@ def _keep_top_k(p: Array, x: Array, k: int) -> None:
     n = x.shape[-1]
     if k < n:
         x = x.astype(np.float32) if is_bfloat16(x.dtype) else x  # which NumPy cannot partition
-        p[x < np.partition(x, n - k, axis=-1)[:, n - k, None]] = 0
+        least = np.partition(x, n - k, axis=-1)[:, n - k, None]
+        np.copyto(p, 0, where=x < least)
 
 
 def _keep_top_p(p: Array, top_p: float) -> None:
@@ -168,13 +169,17 @@ def _keep_top_p(p: Array, top_p: float) -> None:
     total = falling.cumsum(axis=-1)
     last = (total < top_p * total[:, -1:]).sum(axis=-1, keepdims=True)
     least = np.take_along_axis(falling, last, axis=-1)
-    ties = p == least
-    places = last + 1 - (p > least).sum(axis=-1, keepdims=True)
-    p[(p < least) | (ties & (ties.cumsum(axis=-1) > places))] = 0
+    np.copyto(p, 0, where=p < least)
+    surplus = np.flatnonzero((p > 0).sum(axis=-1) > last[:, 0] + 1)  # more tie than have a place
+    if surplus.size:
+        some = p[surplus]
+        ties = some == least[surplus]
+        places = last[surplus] + 1 - (some > least[surplus]).sum(axis=-1, keepdims=True)
+        p[surplus] = np.where(ties & (ties.cumsum(axis=-1) > places), 0, some)
 
 
 def _keep_min_p(p: Array, min_p: float) -> None:
-    p[p < min_p * p.max(axis=-1, keepdims=True)] = 0
+    np.copyto(p, 0, where=p < min_p * p.max(axis=-1, keepdims=True))
 
 
 def _draw(p: Array, count: int, rng: Generator) -> NDArray[np.int64]:

@@ -137,12 +137,14 @@ def _refuse_rows(x: Array, axis: int) -> None:
     if x.dtype.kind in "iu":
         return
     with np.errstate(all="ignore"):
-        top = x.max(axis)
-        several = (top == np.inf) & _ties(x, axis)
+        top = np.asarray(x.max(axis))
+        infinite = (
+            np.count_nonzero(x == np.inf, axis) if np.any(top == np.inf) else np.zeros_like(top)
+        )
         reasons = (
             (np.isnan(top), "holds a NaN"),
             (top == -np.inf, "is -inf throughout"),
-            (several, "holds several +inf"),
+            (infinite > 1, "holds several +inf"),
         )
     bad = np.any([rows for rows, _ in reasons], axis=0)
     if bad.any():
@@ -150,10 +152,3 @@ def _refuse_rows(x: Array, axis: int) -> None:
         reason = next(text for rows, text in reasons if rows[row])
         index = tuple(int(i) for i in row)
         raise ValueError(f"row {index} of logits has no distribution to draw from: it {reason}")
-
-
-def _ties(x: Array, axis: int) -> Array:
-    """Whether the first place of a row's maximum is not the last: no temporary like x == max."""
-    last = x.shape[axis] - 1 - np.flip(x, axis).argmax(axis)
-    ties: Array = x.argmax(axis) != last
-    return ties
