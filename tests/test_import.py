@@ -14,10 +14,17 @@ PUBLIC = [
     "get_num_threads",
     "initial_weights",
     "log_softmax",
+    "log_softmax_jvp",
+    "log_softmax_vjp",
     "logsumexp",
+    "logsumexp_jvp",
+    "logsumexp_vjp",
     "num_threads",
+    "sample",
     "set_num_threads",
     "softmax",
+    "softmax_jvp",
+    "softmax_vjp",
 ]
 
 LOADED = """
@@ -67,7 +74,9 @@ def test_public_names():
         "arrays",
         "errors",
         "functions",
+        "gradients",
         "rows",
+        "sampling",
         "threads",
         "training",
     }

@@ -2,6 +2,15 @@
 
 from .errors import UndefinedSoftmaxError
 from .functions import log_softmax, logsumexp, softmax
+from .gradients import (
+    log_softmax_jvp,
+    log_softmax_vjp,
+    logsumexp_jvp,
+    logsumexp_vjp,
+    softmax_jvp,
+    softmax_vjp,
+)
+from .sampling import sample
 from .threads import get_num_threads, num_threads, set_num_threads
 from .training import clip_by_global_norm, clip_by_value, initial_weights
 
@@ -12,10 +21,17 @@ __all__ = [
     "get_num_threads",
     "initial_weights",
     "log_softmax",
+    "log_softmax_jvp",
+    "log_softmax_vjp",
     "logsumexp",
+    "logsumexp_jvp",
+    "logsumexp_vjp",
     "num_threads",
+    "sample",
     "set_num_threads",
     "softmax",
+    "softmax_jvp",
+    "softmax_vjp",
 ]
 
 __version__: str

@@ -6,7 +6,7 @@
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-__all__ = ["MAX_ULP", "TEMPERATURE_ULP", "WIDE_KAPPA", "markdown", "max_ulp"]
+__all__ = ["GRADIENT_ULP", "MAX_ULP", "TEMPERATURE_ULP", "WIDE_KAPPA", "markdown", "max_ulp"]
 
 #: Worst error in units in the last place (ULP) of the result's dtype, for any length up to 1e8.
 MAX_ULP = {
@@ -17,6 +17,9 @@ MAX_ULP = {
 
 #: What a temperature other than 1 adds to it.
 TEMPERATURE_ULP = {"float32": 1.0, "float64": 1.0, "float16": 0.0, "bfloat16": 0.0}
+
+#: Worst error of the products in `gradients`, per unit of the condition number of their sums.
+GRADIENT_ULP = {"float32": 0.51, "float64": 4.0, "float16": 0.51, "bfloat16": 0.51}
 
 #: logsumexp's limit grows with κ beyond this; the 16-bit formats are computed wider.
 WIDE_KAPPA = {"float32": 1.0, "float64": 1.0, "float16": 16.0, "bfloat16": 16.0}

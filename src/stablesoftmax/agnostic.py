@@ -14,7 +14,14 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 
-__all__ = ["log_softmax", "logsumexp", "signed_logsumexp", "softmax", "undefined_rows"]
+__all__ = [
+    "accurate_sum",
+    "log_softmax",
+    "logsumexp",
+    "signed_logsumexp",
+    "softmax",
+    "undefined_rows",
+]
 
 
 class _Maximum(NamedTuple):
@@ -127,7 +134,7 @@ def _log_sum(x: Array, where: Array | None, b: Array | None) -> tuple[Array, Arr
     if where is not None:
         x = np.where(where, x, -np.inf)
     shift = x.real.max(axis=-1, keepdims=True)
-    total, error = _accurate_sum(_weighted_exp(x - shift, b))
+    total, error = accurate_sum(_weighted_exp(x - shift, b))
     value = shift[..., 0] + _log_abs(total, error)
     if not np.isfinite(value).all():
         value, total = _infinite(value, total, x, b)
@@ -142,7 +149,7 @@ def _weighted_exp(x: Array, b: Array | None) -> Array:
     return b * half * half
 
 
-def _accurate_sum(terms: Array) -> tuple[Array, Array]:
+def accurate_sum(terms: Array) -> tuple[Array, Array]:
     """The sum over the last axis and, as good again, its error: pairwise, by Knuth's TwoSum."""
     error = np.zeros(terms.shape[:-1], terms.dtype)
     while (half := terms.shape[-1] // 2) > 0:

@@ -14,6 +14,8 @@ from .arguments.functions import Arguments
 from .arrays import Array, KernelName, is_bfloat16, kernel_name
 from .errors import UndefinedSoftmaxError
 
+Index = tuple[Any, ...]
+
 BLOCK = 2**20  # bytes copied at a time, where rows must be copied before they are computed
 
 
@@ -43,7 +45,7 @@ class Rows(NamedTuple):
     def batch(self) -> tuple[int, ...]:
         return self.x.shape[: self.x.ndim - self.axes]
 
-    def part(self, index: tuple[Any, ...]) -> Rows:
+    def part(self, index: Index) -> Rows:
         """Return the rows at `index` of the batch."""
 
         def cut(a: Array) -> Array:
@@ -101,6 +103,24 @@ def run(op: int, rows: Rows) -> None:
                 _run_kernel(op, name, block)
         if call.out is not None and not np.may_share_memory(call.out, rows.result):
             np.copyto(call.out, rows.result, casting="unsafe")
+
+
+def probabilities(rows: Rows) -> Iterator[tuple[Index, Array, Array | None]]:
+    """Yield softmax(x) block by block: its place in the batch, itself, and its part of `where`.
+
+    It is in the dtype computed in, and a row lies on one axis. The caller silences NumPy.
+    """
+    call, name = rows.call, kernel_name(rows.call.computed)
+    for index in _places(rows):
+        block = rows.part(index)
+        p = np.empty(block.x.shape, call.computed)
+        x, where, _ = _stage(block, place=p)
+        p = _merge(p, rows.axes)
+        if name is None:
+            p[...] = agnostic.softmax(x, where, block.temperature, call.undefined)
+        else:
+            _core.apply(_core.SOFTMAX, name, x, p, where, block.temperature, call.undefined)
+        yield index, p, where
 
 
 def wrap(rows: Rows) -> Array:
@@ -167,9 +187,15 @@ def _blocks(rows: Rows, *, at_once: bool) -> Iterator[Rows]:
     if at_once:
         yield rows
         return
+    for index in _places(rows):
+        yield rows.part(index)
+
+
+def _places(rows: Rows) -> Iterator[Index]:
+    """Where in the batch the blocks lie."""
     row = prod(rows.x.shape[len(rows.batch) :]) * rows.call.computed.itemsize
     for index in _slices(rows.batch, max(1, BLOCK // max(1, row))):
-        yield rows.part((*index, ...))
+        yield (*index, ...)
 
 
 def _slices(shape: tuple[int, ...], limit: int) -> Iterator[tuple[slice, ...]]:
