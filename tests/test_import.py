@@ -16,6 +16,9 @@ PUBLIC = [
     "log_softmax",
     "logsumexp",
     "num_threads",
+    "segment_log_softmax",
+    "segment_logsumexp",
+    "segment_softmax",
     "set_num_threads",
     "softmax",
 ]
@@ -67,7 +70,9 @@ def test_public_names():
         "arrays",
         "errors",
         "functions",
+        "groups",
         "rows",
+        "segments",
         "threads",
         "training",
     }

@@ -2,6 +2,7 @@
 
 from .errors import UndefinedSoftmaxError
 from .functions import log_softmax, logsumexp, softmax
+from .segments import segment_log_softmax, segment_logsumexp, segment_softmax
 from .threads import get_num_threads, num_threads, set_num_threads
 from .training import clip_by_global_norm, clip_by_value, initial_weights
 
@@ -14,6 +15,9 @@ __all__ = [
     "log_softmax",
     "logsumexp",
     "num_threads",
+    "segment_log_softmax",
+    "segment_logsumexp",
+    "segment_softmax",
     "set_num_threads",
     "softmax",
 ]
