@@ -31,7 +31,7 @@ class Groups(NamedTuple):
 def normalise(call: Arguments, *, reduces: bool = False) -> Groups:
     """Allocate the result: one row a group if it is reduced, else laid out like x."""
     if reduces:
-        return Groups(call, np.empty((call.count, *call.x.shape[1:]), call.dtype))
+        return Groups(call, np.empty((call.num_segments, *call.x.shape[1:]), call.dtype))
     out = np.empty_like(call.x, call.dtype)
     if not mergeable(out, out.ndim - 1):
         out = np.empty(out.shape, call.dtype)
@@ -61,7 +61,7 @@ def _run_kernel(op: int, name: KernelName, groups: Groups) -> None:
         _core.apply_indptr(op, name, *arrays, call.indptr)
     else:
         assert call.segments is not None
-        _core.apply_segments(op, name, *arrays, call.segments, call.count)
+        _core.apply_segments(op, name, *arrays, call.segments, call.num_segments)
     if op == _core.LOGSUMEXP and shift is not None:
         np.add(out, shift, out=out)
 
@@ -81,7 +81,7 @@ def _stage(groups: Groups, place: Array | None) -> tuple[Array, Array | None]:
         np.copyto(place, x)
         return place, None
     group, info = _ids(call), np.iinfo(x.dtype)
-    high = np.full((call.count, *x.shape[1:]), info.min, info.dtype)
+    high = np.full((call.num_segments, *x.shape[1:]), info.min, info.dtype)
     low = np.full(high.shape, info.max, info.dtype)
     np.maximum.at(high, group, x)
     np.minimum.at(low, group, x)
@@ -93,7 +93,7 @@ def _ids(call: Arguments) -> Array:
     if call.indptr is None:
         assert call.segments is not None
         return call.segments
-    return np.repeat(np.arange(call.count), np.diff(call.indptr))
+    return np.repeat(np.arange(call.num_segments), np.diff(call.indptr))
 
 
 def _run_agnostic(op: int, groups: Groups) -> None:
@@ -102,10 +102,10 @@ def _run_agnostic(op: int, groups: Groups) -> None:
     x, out = (merge(a, groups.columns) for a in (call.x, groups.out))
     ids = _ids(call)
     order = np.argsort(ids, kind="stable")
-    ends = np.cumsum(np.bincount(ids, minlength=call.count)) if call.count else []
+    ends = np.cumsum(np.bincount(ids, minlength=call.num_segments))[: call.num_segments]
     for group, (start, stop) in enumerate(itertools.pairwise([0, *ends])):
         members = order[start:stop]
-        rows = x[members].astype(call.dtype).T.copy()
+        rows = x[members].astype(call.dtype).T
         if op == _core.LOGSUMEXP:
             out[group] = agnostic.logsumexp(rows, None, None)
         else:

@@ -19,9 +19,9 @@ class Arguments(NamedTuple):
     """What the caller asked for, all of it fit to be computed."""
 
     x: Array  # at least one axis, that of the groups
-    segments: Array | None  # contiguous int32 or int64, one for each row of x, below count
-    indptr: Array | None  # contiguous int64, count + 1 of them, ascending from 0 to len(x)
-    count: int
+    segments: Array | None  # contiguous int32 or int64, one for each row of x, below num_segments
+    indptr: Array | None  # contiguous int64, num_segments + 1 of them, ascending from 0 to len(x)
+    num_segments: int
     dtype: np.dtype[Any]  # of the result; native
 
 
