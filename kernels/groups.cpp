@@ -224,7 +224,7 @@ class Buckets {
     static constexpr unsigned member_bits = 16;
 
     static unsigned choose_shift(const GroupJob &job) {
-        constexpr size_t bucket_bytes = 1 << 19, bucket_groups = 1 << 14;
+        constexpr size_t bucket_bytes = 1 << 18, bucket_groups = 1 << 14;
         const size_t bytes = job.length * job.columns * item_size(job.format);
         size_t wanted = std::max(bytes / bucket_bytes, job.groups / bucket_groups) + 1;
         if (wanted > most_buckets || job.groups <= most_buckets) wanted = most_buckets;

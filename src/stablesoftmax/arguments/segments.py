@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -48,9 +48,11 @@ def validate(
         raise ValueError(
             f"segments must have shape {x.shape[:1]}, an id for each row of x, got {ids.shape}"
         )
-    largest = _check_range(ids, count)
-    count = largest + 1 if count is None else count
-    return Arguments(x, _native(ids), None, count, dtype)
+    native = _native(ids)
+    largest = _largest(native)
+    if largest >= (LIMIT if count is None else count):
+        _refuse(ids, count)
+    return Arguments(x, native, None, largest + 1 if count is None else count, dtype)
 
 
 def _count(num_segments: int | None) -> int | None:
@@ -82,18 +84,23 @@ def _native(a: Array) -> Array:
     return np.require(a, dtype, ["C", "A"])
 
 
-def _check_range(ids: Array, count: int | None) -> int:
-    """Raise for the first id that names no group; return the largest, or -1 for none."""
+def _largest(ids: Array) -> int:
+    """Return the largest id, or -1 for none; more than any limit, if one is negative.
+
+    Seen as unsigned numbers, negative ones are the largest: one sweep instead of two.
+    """
     if ids.size == 0:
         return -1
+    largest = int(ids.view(f"u{ids.itemsize}").max())
+    return largest if largest <= np.iinfo(ids.dtype).max else 2 * LIMIT
+
+
+def _refuse(ids: Array, count: int | None) -> NoReturn:
     limit, name = (LIMIT, "2**48") if count is None else (count, f"num_segments = {count}")
-    smallest, largest = int(ids.min()), int(ids.max())
-    if smallest < 0 or largest >= limit:
-        first = int(np.argmax((ids < 0) | (ids >= limit)))
-        raise ValueError(
-            f"segments must be at least 0 and below {name}, got {ids[first]} at position {first}"
-        )
-    return largest
+    first = int(np.argmax((ids < 0) | (ids >= limit)))
+    raise ValueError(
+        f"segments must be at least 0 and below {name}, got {ids[first]} at position {first}"
+    )
 
 
 def _offsets(indptr: ArrayLike, length: int, count: int | None) -> Array:
