@@ -60,9 +60,10 @@ def segment_softmax(
     cases: one with a NaN is NaN throughout. Nothing is added to the denominator.
 
     Where the groups lie one after another, ascending, no more than the result and the offsets is
-    allocated. Else a stable counting sort brings them together in a copy of `x`, by
-    `num_segments` counters for each thread. Integers, foreign byte order and trailing axes that
-    no view makes one are copied, too. longdouble and complex go group by group through NumPy.
+    allocated. Else a stable counting sort brings them together in a copy of `x`, with two bytes
+    more a row; at 1e5 groups of float32, that takes ten times as long. Integers, foreign byte
+    order and trailing axes that no view makes one are copied, too. longdouble and complex go
+    group by group through NumPy.
 
     References
     ----------
