@@ -50,6 +50,11 @@ using Rows = void (*)(const char *x, ptrdiff_t x_stride, char *y, ptrdiff_t y_st
 using Columns = void (*)(const char *x, ptrdiff_t x_step, char *y, ptrdiff_t y_step, size_t count,
                          size_t length, const Context &);
 
+// Rows of unequal length, one after another: row r is elements offsets[r] to offsets[r + 1] of x, and
+// of y. The y of logsumexp has one element a row, y_step apart.
+using Ragged = void (*)(const char *x, char *y, ptrdiff_t y_step, const size_t *offsets, size_t count,
+                        const Context &);
+
 using OneRow = void (*)(const Row &, const Context &);
 
 // Whether the row is undefined: several +inf and no NaN, or nothing but -inf.
@@ -59,6 +64,7 @@ struct Kernels {
     const char *name;
     Rows rows[operations][formats];
     Columns columns[operations][formats];
+    Ragged ragged[operations][formats];
     OneRow row[operations][formats];
     IsUndefined is_undefined[formats];
 };

@@ -442,39 +442,56 @@ INLINE void finish(Task *tasks, size_t count) {
 // ---------------------------------------------------------------------------------------------
 // What the table offers
 
-template <Operation op, class S>
-void write_empty(char *y, ptrdiff_t y_stride, size_t count) {
-    if constexpr (op == Operation::logsumexp)
-        for (size_t r = 0; r < count; ++r, y += y_stride)
-            store_first(reinterpret_cast<S *>(y), broadcast(-std::numeric_limits<compute<S>>::infinity()), 1);
+// A row in memory, contiguous at both ends.
+template <class S>
+struct Span {
+    const S *x;
+    S *y;
+    size_t length;
+};
+
+// The rows span(0), span(1), ...: short ones several at a time; the exponentials of those that keep them
+// elsewhere than in y share the room.
+template <Operation op, class S, class SpanOf>
+INLINE void each_span(size_t count, SpanOf span, const Context &context) {
+    using T = compute<S>;
+    using Task = RowTask<op, DirectSource<S>, DirectSink<S>, sizeof(S) == 2>;
+    DirectSource<S> sources[together];
+    DirectSink<S> sinks[together];
+    Task tasks[together];
+    size_t waiting = 0;
+    T *room = static_cast<T *>(context.exponentials);
+    for (size_t r = 0; r < count; ++r) {
+        const Span<S> row = span(r);
+        const bool is_short = row.length <= block_size;
+        if (waiting == together || (waiting > 0 && !is_short)) finish<op>(tasks, waiting), waiting = 0;
+        sources[waiting] = {row.x}, sinks[waiting] = {row.y};
+        const bool fits = row.length * sizeof(T) <= cached_bytes && op != Operation::logsumexp;
+        // Exponentials are kept in y if they fit. Not in place: x may have to be read again.
+        const bool own_room = op == Operation::softmax && sizeof(S) == sizeof(T) && row.x != row.y;
+        T *kept = own_room ? reinterpret_cast<T *>(row.y) : room ? room + waiting * block_size : nullptr;
+        Task &task = tasks[waiting];
+        task.set(sources[waiting], sinks[waiting], row.length, context, fits ? kept : nullptr,
+                 fits && !own_room ? row.y : nullptr);
+        if (row.length == 0) {
+            task.write_empty();
+            continue;
+        }
+        task.measure();
+        ++waiting;
+        if (!is_short) finish<op>(tasks, waiting), waiting = 0;
+    }
+    if (waiting > 0) finish<op>(tasks, waiting);
 }
 
-// Short ones several at a time; the exponentials of those that keep them elsewhere share the room.
 template <Operation op, class S>
 void long_rows(const char *x, ptrdiff_t x_stride, char *y, ptrdiff_t y_stride, size_t count, size_t length,
                const Context &context) {
-    using T = compute<S>;
-    using Task = RowTask<op, DirectSource<S>, DirectSink<S>, sizeof(S) == 2>;
-    if (length == 0) return write_empty<op, S>(y, y_stride, count);
-    const bool fits = length * sizeof(T) <= cached_bytes && op != Operation::logsumexp;
-    // Exponentials are kept in y if they fit. Not in place: x may have to be read again.
-    const bool own_room = op == Operation::softmax && sizeof(S) == sizeof(T) && x != y;
-    T *room = static_cast<T *>(context.exponentials);
-    const size_t group = length <= block_size ? together : 1;
-    for (size_t first = 0; first < count; first += group) {
-        const size_t now = count - first < group ? count - first : group;
-        DirectSource<S> sources[together];
-        DirectSink<S> sinks[together];
-        Task tasks[together];
-        for (size_t r = 0; r < now; ++r, x += x_stride, y += y_stride) {
-            T *kept = own_room ? reinterpret_cast<T *>(y) : room ? room + r * block_size : nullptr;
-            sources[r] = {reinterpret_cast<const S *>(x)}, sinks[r] = {reinterpret_cast<S *>(y)};
-            tasks[r].set(sources[r], sinks[r], length, context, fits ? kept : nullptr,
-                         fits && !own_room ? sinks[r].y : nullptr);
-            tasks[r].measure();
-        }
-        finish<op>(tasks, now);
-    }
+    auto span = [=](size_t r) {
+        const ptrdiff_t i = static_cast<ptrdiff_t>(r);
+        return Span<S>{reinterpret_cast<const S *>(x + i * x_stride), reinterpret_cast<S *>(y + i * y_stride), length};
+    };
+    each_span<op, S>(count, span, context);
 }
 
 template <Operation op, class S, class T, bool tempered>

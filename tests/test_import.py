@@ -21,6 +21,9 @@ PUBLIC = [
     "logsumexp_vjp",
     "num_threads",
     "sample",
+    "segment_log_softmax",
+    "segment_logsumexp",
+    "segment_softmax",
     "set_num_threads",
     "softmax",
     "softmax_jvp",
@@ -77,6 +80,8 @@ def test_public_names():
         "gradients",
         "rows",
         "sampling",
+        "groups",
+        "segments",
         "threads",
         "training",
     }

@@ -31,9 +31,9 @@ def arranged(shape, random):
 def test_merge_copies_only_what_is_not_mergeable(layout, axes):
     shape, random = layout
     a, axes = arranged(shape, random), min(axes, len(shape))
-    merged = rows._merge(a, axes)
+    merged = rows.merge(a, axes)
     assert merged.shape == (*shape[: len(shape) - axes], np.prod(shape[len(shape) - axes :]))
-    assert np.may_share_memory(merged, a) == rows._mergeable(a, axes)
+    assert np.may_share_memory(merged, a) == rows.mergeable(a, axes)
     assert bits(merged) == bits(a)
 
 

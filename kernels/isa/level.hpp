@@ -1,5 +1,6 @@
 // One level: the including file has set LEVEL and the compiler's flags. (No include guard: this is
 // the body of each level's translation unit.)
+#include "../segments.hpp"
 #include "../short_rows.hpp"
 
 namespace stablesoftmax {
@@ -17,6 +18,7 @@ const Kernels LEVEL_TABLE = {
     LEVEL_NAME,
     PER_OPERATION(rows),
     PER_OPERATION(columns),
+    PER_OPERATION(ragged),
     PER_OPERATION(row),
     {LEVEL::is_undefined<float>, LEVEL::is_undefined<double>, LEVEL::is_undefined<float16>,
      LEVEL::is_undefined<bfloat16>},

@@ -37,6 +37,8 @@ void set_strides(ptrdiff_t *strides, PyArrayObject *, int ndim);
 PyObject *front_door(PyObject *, PyObject *args);
 PyObject *apply(PyObject *, PyObject *args);
 PyObject *find_undefined(PyObject *, PyObject *args);
+PyObject *apply_segments(PyObject *, PyObject *args);
+PyObject *apply_indptr(PyObject *, PyObject *args);
 
 // Make the front door's type. False: with an exception set.
 bool add_front_door(PyObject *module);

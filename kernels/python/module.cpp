@@ -33,6 +33,8 @@ PyMethodDef methods[] = {
     {"front_door", front_door, METH_VARARGS, nullptr},
     {"apply", apply, METH_VARARGS, nullptr},
     {"first_undefined", find_undefined, METH_VARARGS, nullptr},
+    {"apply_segments", apply_segments, METH_VARARGS, nullptr},
+    {"apply_indptr", apply_indptr, METH_VARARGS, nullptr},
     {"register_bfloat16", register_bfloat16, METH_O, nullptr},
     {"get_num_threads", get_num_threads, METH_NOARGS, nullptr},
     {"set_num_threads", set_num_threads, METH_O, nullptr},

@@ -11,6 +11,7 @@ from .gradients import (
     softmax_vjp,
 )
 from .sampling import sample
+from .segments import segment_log_softmax, segment_logsumexp, segment_softmax
 from .threads import get_num_threads, num_threads, set_num_threads
 from .training import clip_by_global_norm, clip_by_value, initial_weights
 
@@ -28,6 +29,9 @@ __all__ = [
     "logsumexp_vjp",
     "num_threads",
     "sample",
+    "segment_log_softmax",
+    "segment_logsumexp",
+    "segment_softmax",
     "set_num_threads",
     "softmax",
     "softmax_jvp",

@@ -16,6 +16,7 @@ from .errors import UndefinedSoftmaxError
 
 Index = tuple[Any, ...]
 
+EXACT = 2**52  # integers up to this, and their differences, are exact in float64
 BLOCK = 2**20  # bytes copied at a time, where rows must be copied before they are computed
 
 
@@ -94,8 +95,8 @@ def run(op: int, rows: Rows) -> None:
     with np.errstate(all="ignore"):
         if call.refuse_undefined:
             _refuse_undefined(rows, name)
-        writes = _ready(rows.out, call.computed, rows.out_axes)
-        copies = call.reduces and not _ready(rows.x, call.computed, rows.axes)
+        writes = ready(rows.out, call.computed, rows.out_axes)
+        copies = call.reduces and not ready(rows.x, call.computed, rows.axes)
         for block in _blocks(rows, at_once=_plain(rows, name) and writes and not copies):
             if name is None or block.b is not None:
                 _run_agnostic(op, block)
@@ -115,7 +116,7 @@ def probabilities(rows: Rows) -> Iterator[tuple[Index, Array, Array | None]]:
         block = rows.part(index)
         p = np.empty(block.x.shape, call.computed)
         x, where, _ = _stage(block, place=p)
-        p = _merge(p, rows.axes)
+        p = merge(p, rows.axes)
         if name is None:
             p[...] = agnostic.softmax(x, where, block.temperature, call.undefined)
         else:
@@ -132,11 +133,11 @@ def wrap(rows: Rows) -> Array:
 
 def _run_kernel(op: int, name: KernelName, rows: Rows) -> None:
     call = rows.call
-    direct = _ready(rows.out, call.computed, rows.out_axes)
+    direct = ready(rows.out, call.computed, rows.out_axes)
     out = rows.out if direct else np.empty(rows.out.shape, call.computed)
     x, where, shift = _stage(rows, place=None if call.reduces else out)
-    target = out if call.reduces else _merge(out, rows.axes)
-    _core.apply(op, name, x, _bits(target), where, rows.temperature, call.undefined)
+    target = out if call.reduces else merge(out, rows.axes)
+    _core.apply(op, name, x, bits(target), where, rows.temperature, call.undefined)
     if call.reduces and shift is not None:
         out += shift
     if rows.sign is not None:  # exponentials are positive; with none to sum, the sum is 0
@@ -152,7 +153,7 @@ def _run_agnostic(op: int, rows: Rows) -> None:
         function = agnostic.softmax if op == _core.SOFTMAX else agnostic.log_softmax
         rows.out[...] = function(x, where, rows.temperature, call.undefined).reshape(rows.x.shape)
         return
-    b = None if rows.b is None else _merge(rows.b, rows.axes).astype(call.computed)
+    b = None if rows.b is None else merge(rows.b, rows.axes).astype(call.computed)
     if rows.sign is None:
         value = agnostic.logsumexp(x, where, b)
     else:
@@ -162,7 +163,7 @@ def _run_agnostic(op: int, rows: Rows) -> None:
 
 def _refuse_undefined(rows: Rows, name: KernelName | None) -> None:
     """Raise for the first row that has no softmax, before anything is written."""
-    before, reads = 0, _ready(rows.x, rows.call.computed, rows.axes)
+    before, reads = 0, ready(rows.x, rows.call.computed, rows.axes)
     for block in _blocks(rows, at_once=_plain(rows, name) and reads):
         x, where, _ = _stage(block, place=None)
         if name is not None:
@@ -178,7 +179,7 @@ def _refuse_undefined(rows: Rows, name: KernelName | None) -> None:
 
 def _plain(rows: Rows, name: KernelName | None) -> bool:
     """Whether a kernel computes it and nothing but x may have to be copied."""
-    mask = rows.where is None or _mergeable(rows.where, rows.axes)
+    mask = rows.where is None or mergeable(rows.where, rows.axes)
     return name is not None and rows.b is None and mask
 
 
@@ -215,11 +216,11 @@ def _stage(rows: Rows, place: Array | None) -> tuple[Array, Array | None, Array 
     The third is what was taken off each row, or None: see `_convert`.
     """
     x, shift, computed = rows.x, None, rows.call.computed
-    if not _ready(x, computed, rows.axes):
+    if not ready(x, computed, rows.axes):
         x = np.empty(x.shape, computed) if place is None else place
         shift = _convert(rows.x, rows.where, x, rows.axes)
-    where = None if rows.where is None else _merge(rows.where, rows.axes)
-    return _bits(_merge(x, rows.axes)), where, shift
+    where = None if rows.where is None else merge(rows.where, rows.axes)
+    return bits(merge(x, rows.axes)), where, shift
 
 
 def _convert(x: Array, where: Array | None, place: Array, axes: int) -> Array | None:
@@ -227,27 +228,39 @@ def _convert(x: Array, where: Array | None, place: Array, axes: int) -> Array | 
 
     Past 2**53 a float64 misses integers: 2**60 and 2**60 + 1 must not become a tie. The distance
     to the row's maximum is small where it matters, and is exact as an unsigned integer, even
-    from -2**63 to 2**63 - 1. The bound is 2**52, so that a distance within it is exact too.
+    from -2**63 to 2**63 - 1.
     """
-    exact = 2**52
-    if x.dtype.kind not in "iu" or not x.size or (x.max() <= exact and x.min() >= -exact):
+    if fits_exactly(x):
         np.copyto(place, x)
         return None
     row, info, part = tuple(range(-axes, 0)), np.iinfo(x.dtype), True if where is None else where
     high = np.max(x, axis=row, keepdims=True, where=part, initial=info.min)
     low = np.min(x, axis=row, keepdims=True, where=part, initial=info.max)
-    shifted = (high > exact) | (low < -exact)
-    np.subtract(high, x, out=place, dtype=np.uint64, casting="unsafe")
-    np.subtract(np.where(shifted, 0, high), place, out=place)
-    return np.where(shifted, high, 0).reshape(x.shape[: x.ndim - axes])
+    return below(x, high, low, place).reshape(x.shape[: x.ndim - axes])
 
 
-def _ready(a: Array, dtype: np.dtype[Any], axes: int) -> bool:
+def fits_exactly(x: Array) -> bool:
+    """Whether x and its differences are exact in floats."""
+    return x.dtype.kind not in "iu" or not x.size or (x.max() <= EXACT and x.min() >= -EXACT)
+
+
+def below(x: Array, high: Array, low: Array, place: Array, at: Any = ...) -> Array:
+    """Write to `place` x, less what is returned: the maximum of each row that has large integers.
+
+    `high[at]` is the maximum of the row that each element of x is in, and so with the minimum.
+    """
+    shifted = (high > EXACT) | (low < -EXACT)
+    np.subtract(high[at], x, out=place, dtype=np.uint64, casting="unsafe")
+    np.subtract(np.where(shifted, 0, high)[at], place, out=place)
+    return np.where(shifted, high, 0)
+
+
+def ready(a: Array, dtype: np.dtype[Any], axes: int) -> bool:
     """Whether a kernel can read or write `a`: its dtype, native, aligned, a row on one axis."""
-    return a.dtype == dtype and a.flags.aligned and _mergeable(a, axes)
+    return a.dtype == dtype and a.flags.aligned and mergeable(a, axes)
 
 
-def _mergeable(a: Array, axes: int) -> bool:
+def mergeable(a: Array, axes: int) -> bool:
     """Whether the last `axes` axes are one axis without a copy."""
     if axes < 2 or not a.size:
         return True
@@ -256,7 +269,7 @@ def _mergeable(a: Array, axes: int) -> bool:
     return all(outer == n * inner for (_, outer), (n, inner) in itertools.pairwise(long))
 
 
-def _merge(a: Array, axes: int) -> Array:
+def merge(a: Array, axes: int) -> Array:
     """Make one axis of the last `axes`: a view, if they are mergeable."""
     if axes == 1:
         return a
@@ -281,12 +294,12 @@ def _fresh(call: Arguments, order: tuple[int, ...]) -> Array:
     if call.reduces:
         return np.empty(call.shape, call.dtype)
     x = call.x.transpose(order)
-    if _mergeable(x, len(call.axes)):
+    if mergeable(x, len(call.axes)):
         return np.empty_like(call.x, call.dtype)
     return np.empty(x.shape, call.dtype).transpose(np.argsort(order))
 
 
-def _bits(a: Array) -> Array:
+def bits(a: Array) -> Array:
     """See bfloat16, which the kernels' binding cannot name, as the uint16 that it is stored in."""
     return a.view(np.uint16) if is_bfloat16(a.dtype) else a
 
