@@ -182,8 +182,13 @@ struct RowTask {
         return found;
     }
 
-    // log1p(r), r the sum of all other terms relative to the maximum's.
-    Pair<double> logarithm(T low) {
+    // The maximum's term, top + rest, and the sum of all the others.
+    struct Terms {
+        Others<T> others;
+        Vector<double> top, rest;
+    };
+
+    Terms terms(T low) {
         Pair<T> e = Exponential<T, false>(shift).template pair<with_low>(total.extreme, broadcast(low));
         Pair<T> own = term<op, T>(e);
         Vector<double> top = low_half(own.head), rest = low_half(own.tail);
@@ -193,7 +198,12 @@ struct RowTask {
             others = lowered<T>(sweep<true>(total.extreme).sum);
             shift.exponent += Limits<T>::others_guard;
         }
-        return log1p_ratio(others.head, others.rest, top, rest);
+        return {others, top, rest};
+    }
+
+    // log1p(r), r the sum of all other terms relative to the maximum's.
+    static Pair<double> logarithm(const Terms &terms) {
+        return log1p_ratio(terms.others.head, terms.others.rest, terms.top, terms.rest);
     }
 
     Factor<T> factor() {
@@ -251,7 +261,7 @@ struct RowTask {
     // The logarithm of the sum; with a low part, maximum and log1p(r) apart: [1.32, 1.4] / 1e-3 leaves
     // 1e-13 in the low parts, and 1.8e-35 in the logarithm.
     Pair<T> normalize(T low) {
-        Pair<double> log = logarithm(low);
+        Pair<double> log = logarithm(terms(low));
         Vector<double> max = low_half(total.extreme), sum = log.head + log.tail;
         if constexpr (with_low)
             return {max, sum};

@@ -2,6 +2,9 @@
 
 from .errors import UndefinedSoftmaxError
 from .functions import log_softmax, logsumexp, softmax
+from .information import entropy, kl_divergence
+from .losses import cross_entropy, cross_entropy_with_grad, selected_log_softmax
+from .sums import logcumsumexp, logmeanexp
 from .threads import get_num_threads, num_threads, set_num_threads
 from .training import clip_by_global_norm, clip_by_value, initial_weights
 
@@ -9,11 +12,18 @@ __all__ = [
     "UndefinedSoftmaxError",
     "clip_by_global_norm",
     "clip_by_value",
+    "cross_entropy",
+    "cross_entropy_with_grad",
+    "entropy",
     "get_num_threads",
     "initial_weights",
+    "kl_divergence",
     "log_softmax",
+    "logcumsumexp",
+    "logmeanexp",
     "logsumexp",
     "num_threads",
+    "selected_log_softmax",
     "set_num_threads",
     "softmax",
 ]
