@@ -38,9 +38,7 @@ def weights(n, label, *, weight=None, label_smoothing=0.0, where=None):
     given = exact(np.eye(n)[label]) if np.ndim(label) == 0 else exact(label)
     w = [mpf(1)] * n if weight is None else exact(weight)
     eps = mpf(float(label_smoothing))
-    return [
-        w[c] * ((1 - eps) * given[c] + (eps / sum(part) if part[c] else 0)) for c in range(n)
-    ]
+    return [w[c] * ((1 - eps) * given[c] + (eps / sum(part) if part[c] else 0)) for c in range(n)]
 
 
 def loss(x, q):
@@ -53,7 +51,7 @@ def gradient(x, q):
         total = CONTEXT.fsum(q)
         x = exact(x)
         m = max(x)
-        terms = [CONTEXT.exp(v - m) for v in x]
+        terms = [CONTEXT.exp(v - m) if v - m > -3000 else mpf(0) for v in x]
         norm = CONTEXT.fsum(terms)
         return [total * t / norm - c for t, c in zip(terms, q, strict=True)]
 

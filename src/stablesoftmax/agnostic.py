@@ -208,7 +208,8 @@ def cross_entropy(x: Array, q: Array, where: Array | None) -> tuple[Array, Array
     elsewhere = np.where(first, 0, q).sum(axis=-1, keepdims=True)
     total = q.sum(axis=-1, keepdims=True)
     missing = total * (rest / (1 + rest))
-    gradient = np.where(first & (q > missing), elsewhere - missing, total * p - q)
+    near = first & (q > missing) & ~np.isnan(p)
+    gradient = np.where(near, elsewhere - missing, total * p - q)
     return cost, gradient if where is None else np.where(where, gradient, 0)
 
 

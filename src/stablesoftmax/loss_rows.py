@@ -95,7 +95,8 @@ def run(rows: LossRows) -> None:
 
 
 def _is_target(targets: Array) -> bool:
-    return kernel_name(targets.dtype) is not None and readable(targets, targets.dtype)
+    known = kernel_name(targets.dtype) is not None and targets.dtype.isnative
+    return known and readable(targets, targets.dtype)
 
 
 def _run_kernel(name: KernelName, rows: LossRows) -> None:
@@ -144,7 +145,10 @@ def wrap(rows: LossRows) -> Any:
     with np.errstate(all="ignore"):
         if rows.call.reduction == "none":
             return rows.loss.astype(rows.call.dtype)[()]
-        return rows.call.dtype.type(rows.loss.sum() / rows.divisor)
+        mean = (
+            rows.loss.sum() / rows.divisor if rows.divisor else np.nan
+        )  # and not inf: over nothing
+        return rows.call.dtype.type(mean)
 
 
 # ---- the selection -----------------------------------------------------------------------------

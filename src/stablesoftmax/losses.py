@@ -64,7 +64,8 @@ def cross_entropy(
     -------
     NumPy scalar or ndarray
         Of the dtype of `logits`, float64 for integers; under ``reduction="none"`` of the shape of
-        `logits` without `axis`. The mean over no rows at all, every one ignored, is NaN.
+        `logits` without `axis`. The mean is NaN where there is nothing to divide by: every row
+        is ignored, or all weights of the classes that were given are 0.
 
     Raises
     ------
@@ -81,7 +82,7 @@ def cross_entropy(
     Notes
     -----
     Worst error of a row: 1.5 ULP in float32 and float64, 0.51 ULP in float16 and bfloat16. In
-    float64, probabilities with a weight or smoothing add 1 ULP, the rounding of q. Sums are
+    float64, weights and smoothing add up to 1.5 ULP, the rounding of q. Sums are
     accumulated in float64, pairwise, from rows that are not rounded before.
 
     0 times infinity counts as 0: a class of probability 0 costs nothing unless q is positive, and
