@@ -103,4 +103,5 @@ def error(actual, value, dtype):
 def worst(actual, values, dtype, kappa=None):
     """The largest error of an array, each divided by its condition number."""
     errors = [error(a, v, dtype) for a, v in zip(np.ravel(actual), values, strict=True)]
-    return max(e / k for e, k in zip(errors, kappa or [1.0] * len(errors), strict=True))
+    kappa = kappa or [1.0] * len(errors)
+    return max((e / k for e, k in zip(errors, kappa, strict=True)), default=0.0)
