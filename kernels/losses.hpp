@@ -208,10 +208,16 @@ struct LossTask : RowTask<Operation::log_softmax, Source, Sink> {
         T value;
     };
 
-    // Of p as T, without arithmetic on subnormals.
-    static INLINE Vector<T> probability(Vector<T> e, Factor<T> f) {
-        Vector<T> p = product<T>(e, f);
-        return any(p < Limits<T>::smallest_normal / f.down) ? times_carefully<T>(e, f) : p * f.down;
+    // p·factor, without arithmetic on subnormals. A factor above 1 would bring a subnormal p, and what
+    // it was rounded by, back among the normal numbers: it goes in before the rounding.
+    static INLINE Vector<T> share_of(Vector<T> e, Factor<T> f, T factor) {
+        const Vector<T> p = product<T>(e, f);
+        const Bits<T> subnormal = p < Limits<T>::smallest_normal / f.down;
+        if (!any(subnormal)) return p * f.down * factor;
+        const Vector<T> normal = (subnormal ? broadcast<T>(1) : p) * f.down * factor;
+        const Vector<T> tiny = factor > 1 ? times_carefully<T>(e, {f.head, f.tail, f.down * factor})
+                                          : times_carefully<T>(e, f) * factor;
+        return subnormal ? tiny : normal;
     }
 
     // Q·p - q cancels where q > Q·(1 - p): only at the maximum can that be, and then it is the only one
@@ -226,7 +232,7 @@ struct LossTask : RowTask<Operation::log_softmax, Source, Sink> {
         if (!is_one_class()) return {length, 0};
         const size_t label = static_cast<size_t>(target.label);
         Vector<T> e = Exponential<T, false>(shift).template value<false>(broadcast(element(label)), Vector<T>{});
-        return {label, probability(e, f)[0] * factor - static_cast<T>(all * target.scale)};
+        return {label, share_of(e, f, factor)[0] - static_cast<T>(all * target.scale)};
     }
 
     size_t place_of_maximum() {
@@ -258,7 +264,7 @@ struct LossTask : RowTask<Operation::log_softmax, Source, Sink> {
             for_aligned_vectors<T>(y, count, [&](size_t i, size_t lanes) __attribute__((always_inline)) {
                 expect_read(block.x + i);
                 Vector<T> e = exponential.template value<false>(load_lanes(block.x + i, lanes), Vector<T>{});
-                Vector<T> gradient = probability(e, f) * factor;
+                Vector<T> gradient = share_of(e, f, factor);
                 if constexpr (!one_class) gradient -= take(q + i, Vector<T>{}) * scale;
                 expect_write(y + i);
                 store_lanes(y + i, gradient, lanes);
