@@ -289,7 +289,8 @@ struct LossTask : RowTask<Operation::log_softmax, Source, Sink> {
     double degenerate() {
         const Limit<T> limit(*this);
         Weights<Source> weights(target, source, spread);
-        double loss = limit.has_nan ? std::numeric_limits<double>::quiet_NaN() : 0, all = 0;
+        double loss = limit.has_nan ? std::numeric_limits<double>::quiet_NaN() : 0;
+        Accumulator<double> improbable;  // q where the probability is 0
         auto each = [&](auto use) {
             for_blocks(length, [&](size_t begin, size_t count) {
                 const double *q = weights.chunk(begin, count);
@@ -302,15 +303,15 @@ struct LossTask : RowTask<Operation::log_softmax, Source, Sink> {
                 if (row.y) sink.flush(begin, count);
             });
         };
-        auto cost = [&](double q, T p) {
-            all += q;
+        each([&](Out *, double q, T p, bool) {
+            if (p == 0) improbable.add({broadcast(q), Vector<double>{}});
             if (q > 0) loss += p == 1 ? 0 : p == 0 ? std::numeric_limits<double>::infinity() : static_cast<double>(p);
-        };
-        each([&](Out *, double q, T p, bool) { cost(q, p); });
+        });
         if (!row.y) return loss;
-        each([&](Out *y, double q, T p, bool in) {
-            const double gradient = ((p == 0 ? 0 : all * static_cast<double>(p)) - q) * target.scale;
-            store_first(y, broadcast(in ? static_cast<T>(gradient) : T(0)), 1);
+        improbable.settle();
+        each([&](Out *y, double q, T p, bool in) {  // Q - q where p is 1
+            const double gradient = p == 0 ? -q : p == 1 ? improbable.head[0] : static_cast<double>(p);
+            store_first(y, broadcast(in ? static_cast<T>(gradient * target.scale) : T(0)), 1);
         });
         return loss;
     }
