@@ -118,7 +118,7 @@ struct ColumnTask {
         Vector<T> value = load_x(i, v);
         Term<T> e = exponential.template term<false>(value, Vector<T>{});
         if constexpr (skipping) {
-            e = {value == extreme[v] ? Vector<T>{} : e.head, value == extreme[v] ? Vector<T>{} : e.rest};
+            e = without<T>(e, (value == extreme[v]) | exponential.is_nothing(value));
         } else {
             extreme[v] = Extreme<op>::of(value, extreme[v]);
         }

@@ -176,6 +176,12 @@ INLINE Term<T> scaled(Term<T> e, Vector<T> n) {
 }
 #endif
 
+// The term, or 0 where it is left out.
+template <class T>
+INLINE Term<T> without(Term<T> e, Bits<T> left_out) {
+    return {left_out ? Vector<T>{} : e.head, left_out ? Vector<T>{} : e.rest};
+}
+
 // A shift made ready for a loop. `plain`: no center, and an exponent that the table of powers can
 // take up; two operations less an element, the same bits. `coarse`: for results of 16 bits, which see
 // nothing beyond 2^-18.
@@ -213,6 +219,13 @@ struct Exponential {
         }
         Term<T> e = reduced_exp<coarse>(r, rest, bits_of<T>(shifted), powers);
         return scaled<T>(e, plain && has_table ? n : n - shift.exponent);
+    }
+
+    // Whether x is below the floor.
+    INLINE Bits<T> is_nothing(Vector<T> x) const { return x - shift.center < floor; }
+
+    INLINE Vector<T> value_or_zero(Vector<T> x) const {
+        return is_nothing(x) ? Vector<T>{} : value<false>(x, Vector<T>{});
     }
 
     template <bool with_low>

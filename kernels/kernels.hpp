@@ -60,6 +60,26 @@ using OneRow = void (*)(const Row &, const Context &);
 // Whether the row is undefined: several +inf and no NaN, or nothing but -inf.
 using IsUndefined = bool (*)(const Row &);
 
+// What a row of logits is held against: the loss is Σ q_c·(-log p_c) with
+// q_c = weight_c·(keep·([c == label] + targets_c) + spread).
+struct Target {
+    ptrdiff_t label = -1;                 // a class of the row, or -1
+    const char *targets = nullptr;        // one number a class, `target_step` bytes apart; or null
+    ptrdiff_t target_step = 0;
+    Format target_format = Format::float64;
+    const double *weight = nullptr;       // one a class; or null
+    double keep = 1, smoothing = 0;       // smoothing is shared by the classes that take part
+    double scale = 1;                     // of the gradient
+
+    bool ignored() const { return label < 0 && !targets; }
+};
+
+// Returns the loss of the row; its gradient goes to y, unless that is null. No temperature.
+using LossRow = double (*)(const Row &, const Target &, const Context &);
+
+// The log-probabilities of the `count` elements that `index` names go to y, contiguous. No mask.
+using SelectRow = void (*)(const Row &, const int64_t *index, size_t count, const Context &);
+
 struct Kernels {
     const char *name;
     Rows rows[operations][formats];
@@ -67,6 +87,9 @@ struct Kernels {
     Ragged ragged[operations][formats];
     OneRow row[operations][formats];
     IsUndefined is_undefined[formats];
+    LossRow loss[formats];
+    SelectRow select[formats];
+    OneRow cumulate[formats];  // log(exp(x_0) + ... + exp(x_i)); no mask, no temperature
 };
 
 // The level in use; chosen once, by the CPU or by STABLESOFTMAX_ISA. `error` is set, and null

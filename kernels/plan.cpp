@@ -193,6 +193,46 @@ struct Plan {
 
 bool run(const Kernels &kernels, Job &job, Poll poll) { return Plan(kernels, job).run(poll); }
 
+Row row_at(const Job &job, size_t index) { return row_of(job, index); }
+
+namespace {
+
+// Rows that differ in nothing but their place, shared by the threads.
+struct RowPlan {
+    const Job &job;
+    EachRow each;
+    void *argument;
+    size_t row_threads = 1, first = 0;  // of the slice
+
+    static void part(void *plan, size_t from, size_t to) {
+        const auto &mine = *static_cast<RowPlan *>(plan);
+        FloatingPoint environment;
+        const Context context{mine.job.undefined, mine.row_threads, nullptr};
+        for (size_t u = mine.first + from; u < mine.first + to; ++u)
+            mine.each(mine.argument, u, row_of(mine.job, u), context);
+    }
+};
+
+}  // namespace
+
+bool for_rows(Job &job, EachRow each, void *argument, Poll poll) {
+    Batch batch{job};
+    batch.simplify();
+    const size_t rows = batch.size(), length = std::max<size_t>(job.length, 1);
+    size_t threads = std::min(rows * length / elements_per_thread, thread_count());
+    RowPlan plan{job, each, argument};
+    if (rows < threads) {
+        plan.row_threads = threads;
+        threads = 1;
+    }
+    const size_t slice = std::max<size_t>(elements_per_slice / length, 1);
+    for (; plan.first < rows; plan.first += slice) {
+        if (plan.first > 0 && poll && !poll()) return false;
+        parallel_for(std::min(rows - plan.first, slice), threads, RowPlan::part, &plan);
+    }
+    return true;
+}
+
 ptrdiff_t first_undefined(const Kernels &kernels, const Job &job) {
     FloatingPoint environment;
     size_t rows = 1;

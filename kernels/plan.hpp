@@ -33,6 +33,35 @@ bool run(const Kernels &, Job &, Poll poll);
 // The first undefined row of a job in C order (kernels.hpp says which those are), or -1.
 ptrdiff_t first_undefined(const Kernels &, const Job &);
 
+// The row that is at `index` of a job's batch, in C order.
+Row row_at(const Job &, size_t index);
+
+// Call `each(argument, index, row, context)` for all rows of a job, on as many threads as they are
+// worth; the job's operation is not asked for. False if `poll` stopped it.
+using EachRow = void (*)(void *argument, size_t index, const Row &, const Context &);
+bool for_rows(Job &, EachRow each, void *argument, Poll);
+
+// Rows of logits and what they are held against, all in C order of the batch.
+struct LossJob {
+    Job rows;               // y: the gradients, or null
+    Target target;          // what all rows share
+    const int64_t *labels;  // one a row, -1 for a row to ignore; or null
+    Job targets;            // x: one number a class; or null
+    double *loss;           // one a row
+};
+bool run_loss(const Kernels &, LossJob &, Poll);
+
+// The log-probabilities of `count` elements of each row, to y.
+struct SelectJob {
+    Job rows;              // y: the first of a row's results, which are contiguous
+    const int64_t *index;  // `count` a row
+    size_t count;
+};
+bool run_select(const Kernels &, SelectJob &, Poll);
+
+// The log-sum-exp of every prefix.
+bool run_cumulate(const Kernels &, Job &, Poll);
+
 // A contiguous array seen as (outer, length, inner), the axis in the middle.
 struct Slab {
     size_t outer, length, inner;

@@ -49,7 +49,8 @@ struct Aside {
     Out *ahead;
 };
 
-// Sum the exponentials of a block. With `skipping`, elements equal to `skipped` are left out.
+// Sum the exponentials of a block. With `skipping`, elements equal to `skipped` are left out, and so are
+// those that are as good as nothing: of [0, -inf] nothing at all is left.
 template <Operation op, bool with_low, bool skipping, bool plain, bool coarse, class S, class Out, class T = compute<S>>
 INLINE Partial<op, T> absorb(Chunk<S> block, Aside<T, Out> aside, size_t count, Shift<T> shift, Vector<T> skipped) {
     T *const kept = aside.kept;
@@ -66,7 +67,7 @@ INLINE Partial<op, T> absorb(Chunk<S> block, Aside<T, Out> aside, size_t count, 
         extreme = Extreme<op>::of(x, extreme);
         Term<T> e = exponential.template term<with_low>(x, low);
         if (lanes < Lanes<T>::count) e = {first_lanes<T>(e.head, lanes), first_lanes<T>(e.rest, lanes)};
-        if constexpr (skipping) e = {x == skipped ? Vector<T>{} : e.head, x == skipped ? Vector<T>{} : e.rest};
+        if constexpr (skipping) e = without<T>(e, (x == skipped) | exponential.is_nothing(x));
         if (op == Operation::softmax && kept) {
             expect_write(kept + i);
             store_lanes(kept + i, e.value(), lanes);
@@ -244,7 +245,7 @@ struct RowTask {
             norm = normalizer(max, log);
     }
 
-    // Call f(source block, sink block, begin, count) for each block, and hand it to the sink->
+    // Call f(source block, sink block, begin, count) for each block, and hand it to the sink.
     template <class Function>
     void emit(Function f) {
         auto part = [&](Source &from, Sink &to, size_t first, size_t last) {

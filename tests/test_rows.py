@@ -41,7 +41,7 @@ def test_merge_copies_only_what_is_not_mergeable(layout, axes):
 @pytest.mark.parametrize("limit", [1, 2, 3, 7, 12, 1000])
 def test_slices_cover_every_row_once_in_order(shape, limit):
     batch = np.arange(np.prod(shape, dtype=int)).reshape(shape)
-    parts = [batch[(*index, ...)] for index in rows._slices(shape, limit)]
+    parts = [batch[(*index, ...)] for index in rows.slices(shape, limit)]
     assert all(part.size <= limit for part in parts)
     assert [row for part in parts for row in part.ravel()] == list(range(batch.size))
 
@@ -78,7 +78,7 @@ def test_convert_is_exact(data, dtype, masked):
         mask = st.lists(st.booleans(), min_size=x.size, max_size=x.size)
         where = np.array(data.draw(mask)).reshape(x.shape)
     place = np.empty(x.shape)
-    shift = rows._convert(x, where, place, 1)
+    shift = rows.convert(x, where, place, 1)
     shift = np.zeros(len(x), int) if shift is None else shift
     for i, row in enumerate(x.tolist()):
         for j, exact in enumerate(row):
@@ -94,8 +94,8 @@ def test_convert_gives_a_row_the_same_floats_in_any_company(dtype):
         for row in ([edge, edge - 3, 5], [5, 3, 0]):
             x = np.array([row, [top, top - 1, 1]], dtype)
             alone, beside = np.empty((1, 3)), np.empty((2, 3))
-            shift = rows._convert(x[:1], None, alone, 1)
-            shifts = rows._convert(x, None, beside, 1)
+            shift = rows.convert(x[:1], None, alone, 1)
+            shifts = rows.convert(x, None, beside, 1)
             assert bits(alone[0]) == bits(beside[0])
             assert (0 if shift is None else shift[0]) == shifts[0]
 

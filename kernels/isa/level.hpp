@@ -1,5 +1,7 @@
 // One level: the including file has set LEVEL and the compiler's flags. (No include guard: this is
 // the body of each level's translation unit.)
+#include "../losses.hpp"
+#include "../scans.hpp"
 #include "../segments.hpp"
 #include "../short_rows.hpp"
 
@@ -7,6 +9,8 @@ namespace stablesoftmax {
 
 extern const Kernels LEVEL_TABLE;
 
+#define ALL_FORMATS(FUNCTION) \
+    {LEVEL::FUNCTION<float>, LEVEL::FUNCTION<double>, LEVEL::FUNCTION<float16>, LEVEL::FUNCTION<bfloat16>}
 #define PER_FORMAT(FUNCTION, OP) \
     {LEVEL::FUNCTION<OP, float>, LEVEL::FUNCTION<OP, double>, LEVEL::FUNCTION<OP, float16>, \
      LEVEL::FUNCTION<OP, bfloat16>}
@@ -20,8 +24,10 @@ const Kernels LEVEL_TABLE = {
     PER_OPERATION(columns),
     PER_OPERATION(ragged),
     PER_OPERATION(row),
-    {LEVEL::is_undefined<float>, LEVEL::is_undefined<double>, LEVEL::is_undefined<float16>,
-     LEVEL::is_undefined<bfloat16>},
+    ALL_FORMATS(is_undefined),
+    ALL_FORMATS(loss_row),
+    ALL_FORMATS(select_row),
+    ALL_FORMATS(cumulate_row),
 };
 
 }  // namespace stablesoftmax

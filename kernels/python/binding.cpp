@@ -60,4 +60,30 @@ void set_strides(ptrdiff_t *strides, PyArrayObject *array, int ndim) {
     for (int d = 0; d < ndim; ++d) strides[d] = PyArray_STRIDE(array, d);
 }
 
+bool describe(Job *job, PyArrayObject *x, PyObject *where) {
+    const int ndim = PyArray_NDIM(x);
+    if (ndim < 1) {
+        PyErr_SetString(PyExc_ValueError, "x: 0 dimensions; expected at least 1");
+        return false;
+    }
+    if (!check("x", x, ndim, item_size(job->format))) return false;
+    job->dimensions = ndim - 1;
+    for (int d = 0; d < ndim - 1; ++d) job->shape[d] = static_cast<size_t>(PyArray_DIM(x, d));
+    job->length = static_cast<size_t>(PyArray_DIM(x, ndim - 1));
+    job->x = PyArray_BYTES(x);
+    job->x_step = PyArray_STRIDE(x, ndim - 1);
+    set_strides(job->x_stride, x, ndim - 1);
+    if (where == Py_None) return true;
+    auto *mask = reinterpret_cast<PyArrayObject *>(where);
+    if (!PyArray_Check(where) || PyArray_TYPE(mask) != NPY_BOOL) {
+        PyErr_SetString(PyExc_TypeError, "where: expected None or a bool array");
+        return false;
+    }
+    if (!check("where", mask, ndim, 1) || !same_shape("where", mask, x)) return false;
+    job->where = PyArray_BYTES(mask);
+    job->where_step = PyArray_STRIDE(mask, ndim - 1);
+    set_strides(job->where_stride, mask, ndim - 1);
+    return true;
+}
+
 }  // namespace stablesoftmax

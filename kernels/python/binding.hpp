@@ -31,6 +31,9 @@ bool format_named(const char *name, Format *);
 bool check(const char *name, PyArrayObject *, int ndim, size_t item);
 bool same_shape(const char *name, PyArrayObject *, PyArrayObject *x);
 
+// Set what a job's x and where say: `job->format` is given; the last axis of x is the row.
+bool describe(Job *job, PyArrayObject *x, PyObject *where);
+
 void set_strides(ptrdiff_t *strides, PyArrayObject *, int ndim);
 
 // Methods of the module.
@@ -39,6 +42,9 @@ PyObject *apply(PyObject *, PyObject *args);
 PyObject *find_undefined(PyObject *, PyObject *args);
 PyObject *apply_segments(PyObject *, PyObject *args);
 PyObject *apply_indptr(PyObject *, PyObject *args);
+PyObject *cross_entropy(PyObject *, PyObject *args);
+PyObject *selected_log_softmax(PyObject *, PyObject *args);
+PyObject *logcumsumexp(PyObject *, PyObject *args);
 
 // Make the front door's type. False: with an exception set.
 bool add_front_door(PyObject *module);

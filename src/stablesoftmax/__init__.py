@@ -10,8 +10,11 @@ from .gradients import (
     softmax_jvp,
     softmax_vjp,
 )
+from .information import entropy, kl_divergence
+from .losses import cross_entropy, cross_entropy_with_grad, selected_log_softmax
 from .sampling import sample
 from .segments import segment_log_softmax, segment_logsumexp, segment_softmax
+from .sums import logcumsumexp, logmeanexp
 from .threads import get_num_threads, num_threads, set_num_threads
 from .training import clip_by_global_norm, clip_by_value, initial_weights
 
@@ -19,11 +22,17 @@ __all__ = [
     "UndefinedSoftmaxError",
     "clip_by_global_norm",
     "clip_by_value",
+    "cross_entropy",
+    "cross_entropy_with_grad",
+    "entropy",
     "get_num_threads",
     "initial_weights",
+    "kl_divergence",
     "log_softmax",
     "log_softmax_jvp",
     "log_softmax_vjp",
+    "logcumsumexp",
+    "logmeanexp",
     "logsumexp",
     "logsumexp_jvp",
     "logsumexp_vjp",
@@ -32,6 +41,7 @@ __all__ = [
     "segment_log_softmax",
     "segment_logsumexp",
     "segment_softmax",
+    "selected_log_softmax",
     "set_num_threads",
     "softmax",
     "softmax_jvp",

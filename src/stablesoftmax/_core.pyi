@@ -34,6 +34,30 @@ def apply_indptr(
     op: int, dtype: _Kernel, x: NDArray[Any], out: NDArray[Any], indptr: NDArray[np.int64], /
 ) -> None: ...
 def first_undefined(dtype: _Kernel, x: NDArray[Any], where: NDArray[np.bool_] | None, /) -> int: ...
+def cross_entropy(
+    dtype: _Kernel,
+    x: NDArray[Any],
+    where: NDArray[np.bool_] | None,
+    labels: NDArray[np.int64] | None,
+    targets: NDArray[Any] | None,
+    target_dtype: _Kernel,
+    weight: NDArray[np.float64] | None,
+    keep: float,
+    smoothing: float,
+    scale: float,
+    loss: NDArray[np.float64],
+    gradient: NDArray[Any] | None,
+    /,
+) -> None: ...
+def selected_log_softmax(
+    dtype: _Kernel,
+    x: NDArray[Any],
+    temperature: NDArray[np.float64] | None,
+    index: NDArray[np.int64],
+    out: NDArray[Any],
+    /,
+) -> None: ...
+def logcumsumexp(dtype: _Kernel, x: NDArray[Any], out: NDArray[Any], /) -> None: ...
 def front_door(python_function: _F, op: int, /) -> _F: ...
 def register_bfloat16(dtype: np.dtype[Any], /) -> None: ...
 def set_num_threads(n: int, /) -> None: ...

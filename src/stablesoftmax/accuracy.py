@@ -6,7 +6,15 @@
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-__all__ = ["GRADIENT_ULP", "MAX_ULP", "TEMPERATURE_ULP", "WIDE_KAPPA", "markdown", "max_ulp"]
+__all__ = [
+    "FAMILY_ULP",
+    "GRADIENT_ULP",
+    "MAX_ULP",
+    "TEMPERATURE_ULP",
+    "WIDE_KAPPA",
+    "markdown",
+    "max_ulp",
+]
 
 #: Worst error in units in the last place (ULP) of the result's dtype, for any length up to 1e8.
 MAX_ULP = {
@@ -14,6 +22,19 @@ MAX_ULP = {
     "log_softmax": {"float32": 1.5, "float64": 1.5, "float16": 0.51, "bfloat16": 0.51},
     "logsumexp": {"float32": 1.5, "float64": 1.5, "float16": 0.51, "bfloat16": 0.51},
 }
+
+#: The same for the losses and their kin. Of a gradient: of classes without smoothing. In float64 a
+#: weight or smoothing adds WEIGHT_ULP to a cross-entropy; logcumsumexp's limit grows with κ.
+FAMILY_ULP = {
+    "cross_entropy": {"float32": 1.5, "float64": 1.5, "float16": 0.51, "bfloat16": 0.51},
+    "cross_entropy gradient": {"float32": 4.0, "float64": 4.0, "float16": 0.51, "bfloat16": 0.51},
+    "selected_log_softmax": {"float32": 1.5, "float64": 1.5, "float16": 0.51, "bfloat16": 0.51},
+    "entropy": {"float32": 0.51, "float64": 6.0, "float16": 0.51, "bfloat16": 0.51},
+    "logcumsumexp": {"float32": 1.5, "float64": 1.5, "float16": 0.51, "bfloat16": 0.51},
+}
+
+#: What weights and smoothing add to a cross-entropy: q itself is rounded.
+WEIGHT_ULP = {"float32": 0.0, "float64": 1.5, "float16": 0.0, "bfloat16": 0.0}
 
 #: What a temperature other than 1 adds to it.
 TEMPERATURE_ULP = {"float32": 1.0, "float64": 1.0, "float16": 0.0, "bfloat16": 0.0}
@@ -32,8 +53,8 @@ def max_ulp(
 
     Parameters
     ----------
-    function : {"softmax", "log_softmax", "logsumexp"}
-        The function's name.
+    function : str
+        The function's name, as in `MAX_ULP` or `FAMILY_ULP`.
     dtype : dtype-like
         The result's dtype: float32, float64, float16 or bfloat16.
     kappa : array_like, default 1.0
@@ -62,7 +83,7 @@ def max_ulp(
     [ 1.5 15. ]
     """
     name = np.dtype(dtype).name
-    limit = MAX_ULP[function][name] + temperature * TEMPERATURE_ULP[name]
+    limit = (MAX_ULP | FAMILY_ULP)[function][name] + temperature * TEMPERATURE_ULP[name]
     return np.asarray(limit * np.maximum(1.0, np.asarray(kappa) / WIDE_KAPPA[name]))
 
 

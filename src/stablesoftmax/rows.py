@@ -195,35 +195,35 @@ def _blocks(rows: Rows, *, at_once: bool) -> Iterator[Rows]:
 def _places(rows: Rows) -> Iterator[Index]:
     """Where in the batch the blocks lie."""
     row = prod(rows.x.shape[len(rows.batch) :]) * rows.call.computed.itemsize
-    for index in _slices(rows.batch, max(1, BLOCK // max(1, row))):
+    for index in slices(rows.batch, max(1, BLOCK // max(1, row))):
         yield (*index, ...)
 
 
-def _slices(shape: tuple[int, ...], limit: int) -> Iterator[tuple[slice, ...]]:
+def slices(shape: tuple[int, ...], limit: int) -> Iterator[tuple[slice, ...]]:
     """Cut `shape`, in C order, into boxes of at most `limit` elements."""
     if not shape:
         yield ()
         return
     step = max(1, limit // max(1, prod(shape[1:])))
     for start in range(0, shape[0], step):
-        for rest in _slices(shape[1:], limit):
+        for rest in slices(shape[1:], limit):
             yield (slice(start, start + step), *rest)
 
 
 def _stage(rows: Rows, place: Array | None) -> tuple[Array, Array | None, Array | None]:
     """Return x and where with a row on one axis, x copied (to `place`) if it cannot be read.
 
-    The third is what was taken off each row, or None: see `_convert`.
+    The third is what was taken off each row, or None: see `convert`.
     """
     x, shift, computed = rows.x, None, rows.call.computed
     if not ready(x, computed, rows.axes):
         x = np.empty(x.shape, computed) if place is None else place
-        shift = _convert(rows.x, rows.where, x, rows.axes)
+        shift = convert(rows.x, rows.where, x, rows.axes)
     where = None if rows.where is None else merge(rows.where, rows.axes)
     return bits(merge(x, rows.axes)), where, shift
 
 
-def _convert(x: Array, where: Array | None, place: Array, axes: int) -> Array | None:
+def convert(x: Array, where: Array | None, place: Array, axes: int) -> Array | None:
     """Copy x to `place` as floats, exactly; return what had to be taken off each row for that.
 
     Past 2**53 a float64 misses integers: 2**60 and 2**60 + 1 must not become a tie. The distance

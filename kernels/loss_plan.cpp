@@ -1,0 +1,56 @@
+// The jobs of the losses: which kernel each row goes to, and with what.
+#include "plan.hpp"
+
+namespace stablesoftmax {
+namespace {
+
+// What a row's call needs beside the row.
+template <class Kernel, class Work>
+struct Task {
+    Kernel kernel;
+    const Work &work;
+};
+
+template <class Kernel, class Work>
+bool run_rows(Kernel kernel, const Work &work, Job &rows, EachRow each, Poll poll) {
+    Task<Kernel, Work> task{kernel, work};
+    return for_rows(rows, each, &task, poll);
+}
+
+void loss_of(void *argument, size_t index, const Row &row, const Context &context) {
+    const auto &task = *static_cast<Task<LossRow, LossJob> *>(argument);
+    Target target = task.work.target;
+    if (task.work.labels) target.label = static_cast<ptrdiff_t>(task.work.labels[index]);
+    if (task.work.targets.x) {
+        const Row targets = row_at(task.work.targets, index);
+        target.targets = targets.x;
+        target.target_step = targets.x_step;
+    }
+    task.work.loss[index] = task.kernel(row, target, context);
+}
+
+void selected_of(void *argument, size_t index, const Row &row, const Context &context) {
+    const auto &task = *static_cast<Task<SelectRow, SelectJob> *>(argument);
+    const size_t count = task.work.count;
+    task.kernel(row, task.work.index + index * count, count, context);
+}
+
+void cumulated(void *argument, size_t, const Row &row, const Context &context) {
+    static_cast<Task<OneRow, Job> *>(argument)->kernel(row, context);
+}
+
+}  // namespace
+
+bool run_loss(const Kernels &kernels, LossJob &job, Poll poll) {
+    return run_rows(kernels.loss[static_cast<size_t>(job.rows.format)], job, job.rows, loss_of, poll);
+}
+
+bool run_select(const Kernels &kernels, SelectJob &job, Poll poll) {
+    return run_rows(kernels.select[static_cast<size_t>(job.rows.format)], job, job.rows, selected_of, poll);
+}
+
+bool run_cumulate(const Kernels &kernels, Job &job, Poll poll) {
+    return run_rows(kernels.cumulate[static_cast<size_t>(job.format)], job, job, cumulated, poll);
+}
+
+}  // namespace stablesoftmax

@@ -1,0 +1,215 @@
+"""The arguments of cross_entropy, cross_entropy_with_grad and selected_log_softmax."""
+
+from __future__ import annotations
+
+import operator
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ..arrays import as_array, floating, is_floating
+from .common import axis_of, mask_of, temperatures
+
+Array = NDArray[Any]
+DType = np.dtype[Any]
+
+REDUCTIONS = ("none", "sum", "mean")
+
+
+class LossArguments(NamedTuple):
+    """What cross_entropy was asked for, all of it fit to be computed."""
+
+    logits: Array
+    axis: int  # not negative
+    dtype: DType  # of the result, and what the logits are computed as
+    classes: Array | None  # int64, of the logits' shape without the axis; -1: to be ignored
+    targets: Array | None  # or this: floating-point, of the logits' shape
+    weight: Array | None  # float64, one a class
+    label_smoothing: float
+    where: Array | None  # bool, of the logits' shape
+    reduction: str
+
+
+class SelectionArguments(NamedTuple):
+    """What selected_log_softmax was asked for."""
+
+    x: Array
+    axis: int  # not negative
+    dtype: DType
+    places: Array  # int64, from 0; of x's shape but for the axis, which has any length
+    single: bool  # the axis is none of the caller's: one entry a row
+    temperature: Array | None  # float64, of x's shape with the axis reduced to 1
+
+
+def validate_loss(
+    logits: ArrayLike,
+    labels: ArrayLike,
+    axis: int,
+    *,
+    weight: ArrayLike | None,
+    ignore_index: int,
+    label_smoothing: float,
+    where: ArrayLike | None,
+    reduction: str,
+) -> LossArguments:
+    """Check the arguments of both losses before anything is computed."""
+    x = as_array(logits, "logits")
+    dtype = real(x.dtype, "logits")
+    axis = one_axis(axis, x.ndim, "logits")
+    labels = as_array(labels, "labels")
+    classes = targets = None
+    if labels.dtype.kind in "iu":
+        classes = class_numbers(labels, x.shape, axis, ignored=integer(ignore_index))
+    else:
+        integer(ignore_index)
+        targets = probabilities(labels, x.shape)
+    if not isinstance(reduction, str) or reduction not in REDUCTIONS:
+        raise ValueError(f"reduction must be one of {', '.join(REDUCTIONS)}, got {reduction!r}")
+    return LossArguments(
+        logits=x,
+        axis=axis,
+        dtype=dtype,
+        classes=classes,
+        targets=targets,
+        weight=None if weight is None else weights(weight, x.shape[axis]),
+        label_smoothing=fraction(label_smoothing),
+        where=mask_of(where, x.shape),
+        reduction=reduction,
+    )
+
+
+def validate_selection(
+    x: ArrayLike, index: ArrayLike, axis: int, temperature: ArrayLike
+) -> SelectionArguments:
+    """Check the arguments of selected_log_softmax before anything is computed."""
+    x = as_array(x, "x")
+    dtype = real(x.dtype, "x")
+    axis = one_axis(axis, x.ndim, "x")
+    places = as_array(index, "index")
+    if places.dtype.kind not in "iu":
+        raise TypeError(f"index must be of an integer dtype, got {places.dtype}")
+    batch = without(x.shape, axis)
+    single = places.shape == batch
+    if not single and (places.ndim != x.ndim or without(places.shape, axis) != batch):
+        anything = (*x.shape[:axis], "k", *x.shape[axis + 1 :])
+        raise ValueError(
+            f"index must have shape {batch} or ({', '.join(map(str, anything))}), "
+            f"got {places.shape} for x of shape {x.shape}"
+        )
+    n = x.shape[axis]
+    if places.size and not (places.min() >= 0 and places.max() < n):
+        bad = (places < 0) | (places >= n)
+        raise IndexError(f"index must lie in 0 to {n - 1}, {got(places, bad)}")
+    kept = (*x.shape[:axis], 1, *x.shape[axis + 1 :])
+    return SelectionArguments(
+        x=x,
+        axis=axis,
+        dtype=dtype,
+        places=(np.expand_dims(places, axis) if single else places).astype(np.int64),
+        single=single,
+        temperature=temperatures(temperature, kept),
+    )
+
+
+def real(dtype: DType, name: str) -> DType:
+    """Return the dtype to compute in, which is the result's: float64 for integers."""
+    computed = floating(dtype, name)
+    if computed.kind == "c":
+        raise TypeError(f"{name} has dtype {dtype}; accepted are integers and real floating-point")
+    return computed
+
+
+def one_axis(axis: int, ndim: int, name: str) -> int:
+    """Return the axis of the classes."""
+    if ndim == 0:
+        raise ValueError(f"{name} must have at least 1 dimension, got a scalar")
+    if axis is None or isinstance(axis, tuple):
+        raise TypeError(f"axis must be an int, got {axis!r}")
+    return axis_of(axis, ndim)
+
+
+def class_numbers(labels: Array, shape: tuple[int, ...], axis: int, *, ignored: int) -> Array:
+    """Return the classes as int64, with -1 for what is ignored."""
+    batch, count = without(shape, axis), shape[axis]
+    if labels.shape != batch:
+        raise ValueError(
+            f"labels of classes must have shape {batch}, logits' {shape} without axis {axis}, "
+            f"got {labels.shape}"
+        )
+    skipped = labels == ignored
+    bad = ~skipped & ((labels < 0) | (labels >= count))
+    if bad.any():
+        raise ValueError(
+            f"labels must lie in 0 to {count - 1} or be ignore_index={ignored}, {got(labels, bad)}"
+        )
+    classes = labels.astype(np.int64)
+    classes[skipped] = -1
+    return classes
+
+
+def probabilities(labels: Array, shape: tuple[int, ...]) -> Array:
+    """Return labels that are probabilities: not negative, finite, of the logits' shape."""
+    if not is_floating(labels.dtype) or labels.dtype.kind == "c":
+        raise TypeError(
+            f"labels must be integers (classes) or real floating-point numbers (probabilities), "
+            f"got dtype {labels.dtype}"
+        )
+    if labels.shape != shape:
+        raise ValueError(
+            f"labels that are probabilities must have logits' shape {shape}, got {labels.shape}; "
+            "classes must be integers"
+        )
+    with np.errstate(all="ignore"):
+        fine = not labels.size or (labels.min() >= 0 and labels.max() < np.inf)
+        if not fine:
+            bad = ~((labels >= 0) & (labels < np.inf))
+            raise ValueError(
+                f"labels that are probabilities must be finite and at least 0, {got(labels, bad)}"
+            )
+    return labels
+
+
+def weights(weight: ArrayLike, count: int) -> Array:
+    """Return one float64 weight for each class."""
+    w = as_array(weight, "weight")
+    if w.dtype.kind not in "iu" and (not is_floating(w.dtype) or w.dtype.kind == "c"):
+        raise TypeError(f"weight must hold real numbers, got dtype {w.dtype}")
+    if w.shape != (count,):
+        raise ValueError(f"weight must have shape ({count},), one for each class, got {w.shape}")
+    with np.errstate(all="ignore"):
+        w = np.ascontiguousarray(w, np.float64)
+        bad = ~((w >= 0) & (w < np.inf))
+    if bad.any():
+        raise ValueError(f"weight must be finite and at least 0, {got(w, bad)}")
+    return w
+
+
+def fraction(label_smoothing: float) -> float:
+    """Return the share of the label that is spread over all classes."""
+    try:
+        value = float(label_smoothing)
+    except (TypeError, ValueError):
+        value = np.nan
+    if not 0 <= value <= 1:
+        raise ValueError(f"label_smoothing must lie in [0, 1], got {label_smoothing!r}")
+    return value
+
+
+def integer(ignore_index: int) -> int:
+    """Return the class number that marks what is ignored."""
+    try:
+        return operator.index(ignore_index)
+    except TypeError:
+        raise TypeError(f"ignore_index must be an int, got {ignore_index!r}") from None
+
+
+def without(shape: tuple[int, ...], axis: int) -> tuple[int, ...]:
+    """Return the shape with an axis left out."""
+    return (*shape[:axis], *shape[axis + 1 :])
+
+
+def got(a: Array, bad: Array) -> str:
+    """Say which the first bad element is."""
+    at = tuple(int(i) for i in np.argwhere(bad)[0])
+    return f"got {a[at]}" + (f" at {at}" if at else "")

@@ -1,0 +1,213 @@
+// The kernels of the losses and the scan: against long double, between fences, and by other steps.
+#include <algorithm>
+#include <cstring>
+
+#include "batch.hpp"
+#include "check.hpp"
+#include "fence.hpp"
+
+using namespace stablesoftmax;
+
+namespace {
+
+using Random = std::mt19937_64;
+using reference::Real;
+
+size_t place(Format format) { return static_cast<size_t>(format); }
+
+// A copy of `bytes` that ends at a fence.
+class Fenced {
+    Fence fence;
+
+  public:
+    char *at;
+    explicit Fenced(size_t bytes) : fence(bytes + 8), at(fence.take(bytes, true)) {}
+    Fenced(const char *from, size_t bytes) : Fenced(bytes) { std::memcpy(at, from, bytes); }
+};
+
+// What a row is held against, in memory of its own.
+struct Question {
+    size_t length;
+    ptrdiff_t label;
+    Fenced targets, weight;
+    bool soft, weighted;
+    double smoothing;
+
+    Question(size_t length, Random &random)
+        : length(length), label(static_cast<ptrdiff_t>(random() % length)), targets(length * 8), weight(length * 8),
+          soft(random() % 2), weighted(random() % 2), smoothing(random() % 2 ? 0.125 : 0) {
+        for (size_t c = 0; c < length; ++c) {
+            const double t = static_cast<double>(random() % 4) / 4, w = static_cast<double>(1 + random() % 8) / 4;
+            std::memcpy(targets.at + c * 8, &t, 8);
+            std::memcpy(weight.at + c * 8, &w, 8);
+        }
+    }
+    bool plain() const { return !weighted && smoothing == 0; }
+
+    Target target() const {
+        Target t;
+        if (soft) t.targets = targets.at, t.target_step = 8;
+        else t.label = label;
+        if (weighted) t.weight = reinterpret_cast<const double *>(weight.at);
+        t.keep = 1 - smoothing, t.smoothing = smoothing;
+        return t;
+    }
+
+    Real q(size_t c) const {
+        double t, w;
+        std::memcpy(&t, targets.at + c * 8, 8);
+        std::memcpy(&w, weight.at + c * 8, 8);
+        const Real given = soft ? t : static_cast<ptrdiff_t>(c) == label;
+        return ((1 - smoothing) * given + Real(smoothing) / static_cast<Real>(length)) * (weighted ? w : 1);
+    }
+};
+
+Real exact_loss(const reference::Results &results, const Question &question) {
+    reference::Sum sum;
+    bool infinite = false, undefined = false;
+    for (size_t c = 0; c < question.length; ++c) {
+        const Real q = question.q(c), cost = -results.log_softmax[c];
+        undefined |= std::isnan(cost) && q > 0;
+        infinite |= std::isinf(cost) && q > 0;
+        if (q > 0 && std::isfinite(cost)) sum.add(q * cost);
+    }
+    return undefined ? reference::nan : infinite ? reference::infinity : sum.value();
+}
+
+void test_loss(const Kernels &kernels, const Batch &batch, size_t r, Random &random) {
+    const size_t item = batch.item(), bytes = batch.length * item;
+    const Question question(batch.length, random);
+    const Target target = question.target();
+    const Fenced x(batch.at(r), bytes), gradient(bytes);
+    const ptrdiff_t step = static_cast<ptrdiff_t>(item);
+    const Row row{x.at, step, gradient.at, step, nullptr, 0, 1, batch.length};
+    const double loss = kernels.loss[place(batch.format)](row, target, Context{});
+
+    const std::vector<double> values = batch.row(r);
+    const auto exact = reference::exact(values, std::vector<char>(batch.length, 1), 1, Undefined::nan);
+    const bool has_nan = std::any_of(values.begin(), values.end(), [](double v) { return v != v; });
+    const Real wanted = has_nan ? reference::nan : exact_loss(exact, question);
+    // The loss is a double, whatever the format.
+    const double rounded = reference::rounded(batch.format, loss);
+    const double limit = item == 2 ? 0.51 : question.plain() ? 1.5 : 3;
+    if (r != huge || batch.format != Format::float64)
+        CHECK(reference::ulps(batch.format, rounded, wanted) <= limit, "loss %g, not %Lg", loss, wanted);
+
+    // Without a gradient, and with gaps between the elements: the same bits.
+    Row alone = row;
+    alone.y = nullptr;
+    const double again = kernels.loss[place(batch.format)](alone, target, Context{});
+    CHECK(!std::memcmp(&again, &loss, 8) || (again != again && loss != loss), "alone %g, not %g", again, loss);
+    Bytes gaps(2 * bytes), result(2 * bytes);
+    for (size_t i = 0; i < batch.length; ++i) std::memcpy(&gaps[2 * i * item], batch.at(r, i), item);
+    const Row apart{gaps.data(), 2 * step, result.data(), 2 * step, nullptr, 0, 1, batch.length};
+    const double far = kernels.loss[place(batch.format)](apart, target, Context{});
+    CHECK(!std::memcmp(&far, &loss, 8) || (far != far && loss != loss), "apart %g, not %g", far, loss);
+    for (size_t i = 0; i < batch.length; ++i)
+        CHECK(!std::memcmp(&result[2 * i * item], gradient.at + i * item, item), "gradient of %zu apart", i);
+
+    // The gradient: Q·p - q.
+    Real all = 0;
+    for (size_t c = 0; c < batch.length; ++c) all += question.q(c);
+    for (size_t c = 0; c < batch.length; ++c) {
+        const Real q = question.q(c), p = exact.softmax[c];
+        const double got = reference::decode(batch.format, gradient.at + c * item);
+        if (std::isnan(p)) {
+            CHECK(std::isnan(got), "gradient %zu: %g, not NaN", c, got);
+            continue;
+        }
+        // Below the smallest subnormal p is 0, whatever it is multiplied by.
+        const Real size = std::max(reference::unit(batch.format, q), reference::unit(batch.format, all * p));
+        const Real lost = all * reference::unit(batch.format, 0);
+        CHECK(std::fabs(got - (all * p - q)) <= 6 * size + lost, "gradient %zu: %g, not %Lg", c, got, all * p - q);
+    }
+
+    // Nothing is asked of an ignored row.
+    CHECK(kernels.loss[place(batch.format)](row, Target{}, Context{}) == 0, "ignored");
+    for (size_t c = 0; c < batch.length; ++c)
+        CHECK(reference::decode(batch.format, gradient.at + c * item) == 0, "ignored gradient");
+}
+
+// A masked class takes no part: the rest has the loss that it would have alone.
+void test_mask(const Kernels &kernels, const Batch &batch, size_t r) {
+    const size_t item = batch.item(), half = batch.length / 2;
+    const ptrdiff_t step = static_cast<ptrdiff_t>(item);
+    if (half == 0) return;
+    Bytes where(batch.length), gradient(batch.length * item, '\x55');
+    std::fill(where.begin(), where.begin() + static_cast<ptrdiff_t>(half), '\1');
+    Target target;
+    target.label = static_cast<ptrdiff_t>(half - 1);
+    target.keep = 0.75, target.smoothing = 0.25;
+    const Row masked{batch.at(r), step, gradient.data(), step, where.data(), 1, 1, batch.length};
+    const Row half_row{batch.at(r), step, nullptr, 0, nullptr, 0, 1, half};
+    const double loss = kernels.loss[place(batch.format)](masked, target, Context{});
+    const double wanted = kernels.loss[place(batch.format)](half_row, target, Context{});
+    const bool same = loss == wanted || (loss != loss && wanted != wanted);
+    CHECK(same || std::fabs(loss - wanted) <= 1e-13 * std::fabs(wanted), "masked %g, not %g", loss, wanted);
+    for (size_t c = half; c < batch.length; ++c)
+        CHECK(reference::decode(batch.format, &gradient[c * item]) == 0, "gradient of a masked class");
+}
+
+// The very bits of log_softmax.
+void test_select(const Kernels &kernels, const Batch &batch, size_t r, Random &random) {
+    const size_t item = batch.item(), bytes = batch.length * item;
+    const ptrdiff_t step = static_cast<ptrdiff_t>(item);
+    const Fenced x(batch.at(r), bytes);
+    std::vector<int64_t> index(5);
+    for (int64_t &i : index) i = static_cast<int64_t>(random() % batch.length);
+    for (double temperature : {1.0, 0.7, 0.0}) {
+        Bytes whole(bytes);
+        const Fenced some(index.size() * item);
+        const Row row{x.at, step, whole.data(), step, nullptr, 0, temperature, batch.length};
+        kernels.row[static_cast<size_t>(Operation::log_softmax)][place(batch.format)](row, Context{});
+        Row chosen = row;
+        chosen.y = some.at;
+        kernels.select[place(batch.format)](chosen, index.data(), index.size(), Context{});
+        for (size_t k = 0; k < index.size(); ++k)
+            CHECK(!std::memcmp(some.at + k * item, &whole[static_cast<size_t>(index[k]) * item], item),
+                  "element %lld at temperature %g", static_cast<long long>(index[k]), temperature);
+    }
+}
+
+// Each prefix is a row of its own.
+void test_scan(const Kernels &kernels, const Batch &batch, size_t r) {
+    const size_t item = batch.item(), bytes = batch.length * item;
+    const ptrdiff_t step = static_cast<ptrdiff_t>(item);
+    const Fenced x(batch.at(r), bytes), y(bytes);
+    kernels.cumulate[place(batch.format)]({x.at, step, y.at, step, nullptr, 0, 1, batch.length}, Context{});
+    std::vector<double> values = batch.row(r);
+    for (size_t end : {size_t{1}, batch.length / 3 + 1, batch.length}) {
+        const std::vector<double> prefix(values.begin(), values.begin() + static_cast<ptrdiff_t>(end));
+        const auto exact = reference::exact(prefix, std::vector<char>(end, 1), 1, Undefined::nan);
+        const bool has_nan = std::any_of(prefix.begin(), prefix.end(), [](double v) { return v != v; });
+        const Real wanted = has_nan ? reference::nan : exact.logsumexp;
+        const double got = reference::decode(batch.format, y.at + (end - 1) * item);
+        const double limit = reference::limit(Operation::logsumexp, batch.format, 1, exact.condition);
+        // Where they cancel to less than the long double itself is good for, it cannot judge.
+        if (exact.condition < 1e3L)
+            CHECK(reference::ulps(batch.format, got, wanted) <= limit, "prefix %zu: %g, not %Lg", end, got, wanted);
+    }
+}
+
+}  // namespace
+
+// `losses small`, `losses emulated`: fewer lengths.
+int main(int count, char **) {
+    std::vector<size_t> lengths{1, 2, 7, 16, 33, 300};
+    if (count <= 1) lengths.insert(lengths.end(), {4096, 4097, 9000});
+    for_levels([&](const Kernels &kernels) {
+        Random random(5);
+        for (size_t f = 0; f < formats; ++f)
+            for (size_t length : lengths) {
+                const Batch batch = batch_of_families(static_cast<Format>(f), length, random);
+                for (size_t r = 0; r < batch.count; ++r) {
+                    std::snprintf(scene, sizeof scene, "%s %s, family %zu of %zu", kernels.name, format_names[f], r, length);
+                    for (int k = 0; k < 4; ++k) test_loss(kernels, batch, r, random);
+                    test_mask(kernels, batch, r);
+                    test_select(kernels, batch, r, random);
+                    test_scan(kernels, batch, r);
+                }
+            }
+    });
+    return report();
+}
