@@ -2,6 +2,7 @@
 
 from .errors import UndefinedSoftmaxError
 from .functions import log_softmax, logsumexp, softmax
+from .roads import which
 from .threads import get_num_threads, num_threads, set_num_threads
 from .training import clip_by_global_norm, clip_by_value, initial_weights
 
@@ -16,6 +17,7 @@ __all__ = [
     "num_threads",
     "set_num_threads",
     "softmax",
+    "which",
 ]
 
 __version__: str

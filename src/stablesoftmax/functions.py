@@ -7,8 +7,9 @@ from typing import Any, TypeVar
 
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from . import _core
+from . import _core, tensors
 from .arguments.functions import validate
+from .roads import every_array
 from .rows import normalise, run, wrap
 
 __all__ = ["log_softmax", "logsumexp", "softmax"]
@@ -18,10 +19,20 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 def front_door(op: int) -> Callable[[Function], Function]:
     """Let compiled code answer the small contiguous call; every other one it hands on."""
-    return lambda function: _core.front_door(function, op)
+
+
+    def decorate(function: Function) -> Function:
+        door = _core.front_door(function, op)
+        # torch.compile cannot look into compiled code: this tells it to follow the function.
+        door.__dict__["__script_if_tracing_wrapper"] = True
+        door.__dict__["__original_fn"] = function
+        return door
+
+    return decorate
 
 
 @front_door(_core.SOFTMAX)
+@every_array(tensors.softmax)
 def softmax(
     x: ArrayLike,
     axis: int | tuple[int, ...] | None = -1,
@@ -117,6 +128,7 @@ def softmax(
 
 
 @front_door(_core.LOG_SOFTMAX)
+@every_array(tensors.log_softmax)
 def log_softmax(
     x: ArrayLike,
     axis: int | tuple[int, ...] | None = -1,
@@ -203,6 +215,7 @@ def log_softmax(
 
 
 @front_door(_core.LOGSUMEXP)
+@every_array(tensors.logsumexp, result="reduced")
 def logsumexp(
     x: ArrayLike,
     axis: int | tuple[int, ...] | None = None,
