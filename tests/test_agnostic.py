@@ -123,11 +123,15 @@ def test_logsumexp(dtype, scale):
         limit = float(8 + 2 * np.ptp(x.real) + np.abs(x.imag).max()) * condition(terms)
         value, sign = logsumexp(x, return_sign=True)
         eps = float(np.finfo(dtype).eps)
-        assert abs(exact(value) - mpmath.log(abs(total))) < eps * (limit + float(np.abs(x.real).max()))
+        assert abs(exact(value) - mpmath.log(abs(total))) < eps * (
+            limit + float(np.abs(x.real).max())
+        )
         assert error(np.asarray(sign), total / abs(total)) < limit
         whole = logsumexp(x)
         assert whole.dtype == dtype
-        assert abs(mpmath.exp(exact(whole) - mpmath.log(total)) - 1) < eps * (limit + float(abs(value)))
+        assert abs(mpmath.exp(exact(whole) - mpmath.log(total)) - 1) < eps * (
+            limit + float(abs(value))
+        )
 
 
 def numbers(dtype, scale):

@@ -18,6 +18,7 @@ PUBLIC = [
     "num_threads",
     "set_num_threads",
     "softmax",
+    "which",
 ]
 
 LOADED = """
@@ -65,9 +66,13 @@ def test_public_names():
         "agnostic",
         "arguments",
         "arrays",
+        "containers",
         "errors",
         "functions",
+        "kinds",
+        "roads",
         "rows",
+        "tensors",
         "threads",
         "training",
     }

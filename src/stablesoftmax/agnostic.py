@@ -1,15 +1,15 @@
 """softmax, log_softmax and logsumexp in plain array-API code: the readable specification.
 
-It computes what the kernels do not: longdouble, complex, logsumexp with weights, and arrays of other
-libraries, in whose namespace `xp` it is written: differentiable and traceable, with no branch on
-values and nothing changed in place. Rows lie along the last axis, `where` is None or a bool array
-like x, complex entries are ordered by their real parts, and the caller has silenced NumPy's
-floating-point warnings.
+It computes what the kernels do not: longdouble, complex, logsumexp with weights, and arrays of
+other libraries, in whose namespace `xp` it is written: differentiable and traceable, for it has no
+branch on values and changes nothing in place. Rows lie along the last axis, `where` is None or a
+bool array like x, complex entries are ordered by their real parts, and the caller has silenced
+NumPy's floating-point warnings.
 
-Gradients: what `xp.where` drops has gradient 0, but the arithmetic behind it must not make 0 * inf of
-that. So an entry that takes no part is replaced before the arithmetic, not only after it. And the
-maximum's own distance to itself is the constant 0: its gradient is then the sum of the others', which
-keeps its digits where one entry dominates, 1 - p being 4e-18 and not 0.
+Gradients: what `xp.where` drops has gradient 0, but the arithmetic before it may make NaN of that,
+as 0 * inf. So an entry that takes no part is replaced before the arithmetic, not only after it. And
+the maximum's distance to itself is the constant 0: its gradient is then the sum of the others',
+which keeps its digits where one entry dominates (1 - p is 4e-18 in [0, -40], and not 0).
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ class _Maximum(NamedTuple):
     value: Array  # the row's maximum: -inf if it has no entries, NaN if it has a NaN
     ties: Array  # which entries reach it
     tied: Array  # how many do; 1 if none does
-    empty: Array  # whether none does
+    empty: Array  # whether none does: no entries, or a NaN
     first: Array  # the index of one that does
     chosen: Array  # that index's entry alone
 

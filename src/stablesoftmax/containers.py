@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .arguments.common import axes_of
+from .arguments.common import axes_of, mask_of
 from .arguments.containers import (
     dims_of,
     numeric,
@@ -70,7 +70,7 @@ def masked(call: Call) -> Any:
     changed = {}
     if mask.any():
         refuse_hidden_mask(call.arguments, call.first)
-        where = call.arguments["where"]
+        where = mask_of(call.arguments["where"], x.shape)
         changed["where"] = ~mask if where is None else ~mask & where
     axes = call.axes(x.ndim)
 

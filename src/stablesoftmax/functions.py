@@ -20,7 +20,6 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 def front_door(op: int) -> Callable[[Function], Function]:
     """Let compiled code answer the small contiguous call; every other one it hands on."""
 
-
     def decorate(function: Function) -> Function:
         door = _core.front_door(function, op)
         # torch.compile cannot look into compiled code: this tells it to follow the function.

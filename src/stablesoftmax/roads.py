@@ -1,8 +1,8 @@
 """Which road an array takes: the kernels, plain NumPy, or its own library's code.
 
 Kinds are told by the names of their types, and nothing is imported to find out. A NumPy array, a
-list or a number passes after one look into a table; the compiled front door answers most NumPy arrays
-before any of this is reached.
+list or a number passes after one look into a table; the compiled front door answers most NumPy
+arrays before any of this is reached.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import numpy as np
 
 from . import containers, tensors
 from .arguments.containers import refuse_dim
+from .arguments.tensors import library
 from .arrays import as_array, floating, kernel_name
 from .containers import Call, Result
 
@@ -109,7 +110,7 @@ def which(x: Any) -> str:
     return _which(x)
 
 
-@every_array(lambda x: f"agnostic ({type(x).__module__.partition('.')[0]})", result="other")
+@every_array(lambda x: f"agnostic ({library(x)})", result="other")
 def _which(x: Any) -> str:
     dtype = floating(as_array(x, "x").dtype, "x")
     return "numpy" if kernel_name(dtype) is None else "compiled"
@@ -139,8 +140,9 @@ def _contained(convert: Callable[[Call], Any]) -> Road:
 def _torch(public: Public, x: Any, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
     import torch
 
-    tensor = torch.Tensor
-    given = [a for a in (x, *args, *options.values()) if isinstance(a, tensor)]
+    if "dim" in options:
+        refuse_dim(x)
+    given = [a for a in (x, *args, *options.values()) if isinstance(a, torch.Tensor)]
     if tensors.has_kernel_road(*given):
         return tensors.through_numpy(public, x, args, options)
     return _agnostic(public, x, args, options)
@@ -150,10 +152,9 @@ def _agnostic(public: Public, x: Any, args: tuple[Any, ...], options: dict[str, 
     if "dim" in options:
         refuse_dim(x)
     if public.twin is None:
-        library = type(x).__module__.partition(".")[0]
         raise TypeError(
-            f"{public.function.__name__} computes NumPy arrays and CPU tensors that need no "
-            f"gradient, got a {library} array: pass it as a NumPy array"
+            f"{public.function.__name__} takes NumPy arrays and CPU tensors without a gradient, "
+            f"got an array of {library(x)} that is neither: convert it first"
         )
     return public.twin(x, *args, **options)
 

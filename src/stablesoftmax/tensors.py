@@ -14,10 +14,21 @@ from typing import Any
 import numpy as np
 
 from . import agnostic
-from .arguments.tensors import INTEGERS, TensorArguments, kind, known, name_of, validate
+from .arguments.tensors import (
+    COMPLEX,
+    FLOATS,
+    INTEGERS,
+    TensorArguments,
+    known,
+    library,
+    name_of,
+    validate,
+)
 from .errors import UndefinedSoftmaxError
 
 Array = Any  # of the library in question
+
+NUMPY_KNOWS = {*FLOATS, *COMPLEX, *INTEGERS, "bool"}  # bfloat16 with the help of ml_dtypes
 
 __all__ = ["has_kernel_road", "log_softmax", "logsumexp", "namespace", "softmax", "through_numpy"]
 
@@ -57,7 +68,9 @@ def logsumexp(x: Array, axis: Any = None, *, return_sign: bool = False, **option
         if return_sign and _complex(call):
             dtype = xp.real(xp.zeros((), dtype=dtype)).dtype
         value = xp.reshape(xp.astype(value, dtype), call.shape)
-        return value if sign is None else (value, xp.reshape(xp.astype(sign, call.dtype), call.shape))
+        return (
+            value if sign is None else (value, xp.reshape(xp.astype(sign, call.dtype), call.shape))
+        )
 
 
 def _complex(call: TensorArguments) -> bool:
@@ -67,7 +80,7 @@ def _complex(call: TensorArguments) -> bool:
 def namespace(x: Array) -> Any:
     """Return the array-API functions of x's library."""
     try:
-        if _is_torch(x):  # by its name, which torch.compile can follow
+        if library(x) == "torch":  # by its name, which torch.compile can follow
             import array_api_compat.torch
 
             return array_api_compat.torch
@@ -76,17 +89,14 @@ def namespace(x: Array) -> Any:
         return array_api_compat.array_namespace(x)
     except ImportError:
         raise ImportError(
-            f"array-api-compat is needed for a {kind(x)}: pip install 'stablesoftmax[arrays]'"
+            f"array-api-compat is needed for arrays of {library(x)}: "
+            "pip install 'stablesoftmax[arrays]'"
         ) from None
 
 
 def _quiet(x: Array) -> contextlib.AbstractContextManager[Any]:
     """Silence the warnings of what is NumPy inside; torch.compile knows no such switch."""
-    return contextlib.nullcontext() if _is_torch(x) else np.errstate(all="ignore")
-
-
-def _is_torch(x: Array) -> bool:
-    return "torch" in {base.__module__ for base in type(x).__mro__}
+    return contextlib.nullcontext() if library(x) == "torch" else np.errstate(all="ignore")
 
 
 def _normalise(call: TensorArguments) -> tuple[Array, Array | None, Array | None, Array | None]:
@@ -185,6 +195,7 @@ def has_kernel_road(*tensors: Any) -> bool:
         type(t) in (torch.Tensor, torch.nn.Parameter)
         and t.device.type == "cpu"
         and t.layout is torch.strided
+        and name_of(t.dtype) in NUMPY_KNOWS
         and not (recorded and t.requires_grad)
         for t in tensors
     )
@@ -196,13 +207,18 @@ def through_numpy(
     """Call a function of NumPy arrays with views of CPU tensors; give back tensors."""
     import torch
 
-    seen = {name: _view(value, torch) for name, value in options.items()}
-    result = function(_view(x, torch), *(_view(a, torch) for a in args), **seen)
-    if result is seen.get("out") is not None:
-        return options["out"]
+    out = options.get("out")
+    if out is not None and out.dtype is torch.bfloat16 and _bfloat16() is None:
+        raise ImportError("ml_dtypes is needed for a bfloat16 out: pip install ml_dtypes")
+    views = {name: _view(value, torch) for name, value in options.items()}
+    result = function(_view(x, torch), *(_view(a, torch) for a in args), **views)
+    if out is not None:
+        first = result[0] if isinstance(result, tuple) else result
+        result = (out, *result[1:]) if first is not result else out
+    narrow = x.dtype is torch.bfloat16 and options.get("dtype") is None
     if isinstance(result, tuple):
-        return tuple(_tensor(part, torch) for part in result)
-    return _tensor(result, torch)
+        return tuple(_tensor(part, torch, narrow) for part in result)
+    return _tensor(result, torch, narrow)
 
 
 def _view(value: Any, torch: Any) -> Any:
@@ -218,19 +234,22 @@ def _view(value: Any, torch: Any) -> Any:
     if value.dtype is not torch.bfloat16:
         return value.numpy()
     bfloat16 = _bfloat16()
-    if bfloat16 is None:  # no NumPy dtype to see it as: exact in float32, rounded once at the end
+    if bfloat16 is None:  # float32 holds them all; the result is rounded to bfloat16 at the end
         return value.float().numpy()
     return value.view(torch.int16).numpy().view(bfloat16)
 
 
-def _tensor(value: Any, torch: Any) -> Any:
+def _tensor(value: Any, torch: Any, narrow: bool) -> Any:
     """See a NumPy array or number as a tensor; leave other things alone."""
     if not isinstance(value, np.ndarray | np.generic):
         return value
     array = np.asarray(value)
     if array.dtype.kind == "V":
         return torch.from_numpy(array.view(np.int16)).view(torch.bfloat16)
-    return torch.from_numpy(array)
+    tensor = torch.from_numpy(array)
+    if narrow and array.dtype == np.float32 and _bfloat16() is None:
+        return tensor.to(torch.bfloat16)
+    return tensor
 
 
 def _bfloat16() -> np.dtype[Any] | None:

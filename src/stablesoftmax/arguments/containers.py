@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from typing import Any, NoReturn
 
+BROADCAST = ("where", "temperature", "b")  # against x; labels and the like have their own axes
+
 NUMERIC = "accepted are integer, floating-point and complex dtypes"
 
 
@@ -89,7 +91,7 @@ def same_dims(arguments: dict[str, Any], name: str, x: Any) -> dict[str, Any]:
             ) from None
         value = value.transpose(*(dim for dim in x.dims if dim in value.dims))
         index = tuple(slice(None) if dim in value.dims else None for dim in x.dims)
-        found[other] = value.data[index]
+        found[other] = value.data[index] if other in BROADCAST else value.data
     return found
 
 

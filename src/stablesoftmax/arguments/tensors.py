@@ -50,7 +50,10 @@ def validate(
 ) -> TensorArguments:
     """Check the arguments of all three functions before anything is computed."""
     if out is not None:
-        raise TypeError(f"out is for NumPy arrays and CPU tensors without gradient, got {kind(x)}")
+        raise TypeError(
+            "out is for NumPy arrays and CPU tensors without a gradient, got it for an array "
+            f"of {library(x)}: leave it out"
+        )
     weak = type(b) in (int, float)  # as in NumPy, a plain number widens nothing
     b = None if b is None else _array(b, x, xp)
     computed, result = dtypes(xp, x, None if weak else b, dtype)
@@ -95,14 +98,17 @@ def name_of(dtype: Any) -> str:
     return str(dtype).rpartition(".")[2]
 
 
-def kind(x: Any) -> str:
-    """Return what to call such an array in a message."""
-    return f"{type(x).__module__.partition('.')[0]}.{type(x).__name__}"
+def library(x: Any) -> str:
+    """Return the name of the library that an array is of."""
+    roots = [base.__module__.partition(".")[0] for base in type(x).__mro__]
+    if "torch" in roots:  # of a subclass that is another's, too
+        return "torch"
+    return "jax" if roots[0] == "jaxlib" else roots[0]
 
 
 def known(flag: Array) -> bool | None:
     """Return whether a bool array of one element is true; None if it is traced, with no value."""
-    if type(flag).__module__.partition(".")[0] == "torch":
+    if library(flag) == "torch":
         import torch
 
         if torch.compiler.is_compiling():
@@ -140,6 +146,8 @@ def _asked(xp: Any, dtype: Any) -> Any:
             named = ""
     if named not in FLOATS and named not in COMPLEX:
         raise TypeError(f"dtype must be a floating-point or complex dtype, got {dtype!r}")
+    if named in ("float64", "complex128") and _widest(xp) != xp.float64:
+        raise TypeError(f"dtype {named} is switched off: jax.config.update('jax_enable_x64', True)")
     return getattr(xp, named)
 
 
@@ -155,8 +163,7 @@ def _mask(where: Any, x: Array, xp: Any) -> Array | None:
         raise TypeError(f"where must be bool, got dtype {name_of(mask.dtype)}: pass where != 0")
     if not _fits(mask.shape, x.shape):
         raise ValueError(
-            f"where of shape {tuple(mask.shape)} does not broadcast to "
-            f"x's shape {tuple(x.shape)}"
+            f"where of shape {tuple(mask.shape)} does not broadcast to x's shape {tuple(x.shape)}"
         )
     return xp.broadcast_to(mask, x.shape)
 
@@ -175,9 +182,7 @@ def _temperatures(temperature: Any, kept: tuple[int, ...], x: Array, xp: Any) ->
                 "temperature must be a real number or an array of them, got " + name_of(t.dtype)
             )
         if prod(t.shape) and known(xp.all(t >= 0)) is False:
-            raise ValueError(
-                f"temperature must be 0, positive or inf, got {float(xp.min(t))}"
-            )
+            raise ValueError(f"temperature must be 0, positive or inf, got {float(xp.min(t))}")
     else:
         checked = temperatures(temperature, kept)
         if checked is None:
