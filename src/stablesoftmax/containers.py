@@ -55,7 +55,11 @@ class Call(NamedTuple):
 
     def wrap(self, result: Any, like: Callable[[Any], Any], reduced: Callable[[Any], Any]) -> Any:
         """Make of each part of the result what it should be."""
-        make = {"like": like, "reduced": reduced, "other": lambda part: part}
+        make: dict[str, Callable[[Any], Any]] = {
+            "like": like,
+            "reduced": reduced,
+            "other": lambda part: part,
+        }
         if isinstance(result, tuple):
             kinds = self.result * (len(result) // len(self.result))
             return tuple(make[kind](part) for kind, part in zip(kinds, result, strict=True))
@@ -64,8 +68,9 @@ class Call(NamedTuple):
 
 def masked(call: Call) -> Any:
     """np.ma: the mask is `where`. A reduced row is masked if all its entries are."""
-    ma = sys.modules["numpy.ma"]
-    x, mask = call.x, ma.getmaskarray(call.x)
+    ma: Any = sys.modules["numpy.ma"]
+    x: Any = call.x
+    mask = np.asarray(ma.getmaskarray(x))
     refuse_out(call.arguments, "a masked array", f"{call.first}.data with where=~{call.first}.mask")
     changed = {}
     if mask.any():

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeAlias, TypedDict, TypeVar, Unpack, overload
 
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from . import _core, tensors
 from .arguments.functions import validate
+from .kinds import Dims, PandasLike, PolarsLike, Tensor, Xarray
 from .roads import every_array
 from .rows import normalise, run, wrap
 
@@ -213,6 +214,77 @@ def log_softmax(
     return wrap(rows)
 
 
+class Options(TypedDict, total=False):
+    """The options of logsumexp that leave the type of its result alone."""
+
+    b: Any
+    keepdims: bool
+    where: Any
+    out: Any
+    dtype: Any
+
+
+Axis: TypeAlias = int | tuple[int, ...] | None
+
+
+@overload
+def logsumexp(
+    x: NDArray[Any],
+    axis: Axis = None,
+    *,
+    return_sign: Literal[True],
+    **options: Unpack[Options],
+) -> tuple[Any, Any]: ...
+@overload
+def logsumexp(
+    x: NDArray[Any],
+    axis: Axis = None,
+    *,
+    return_sign: Literal[False] = False,
+    **options: Unpack[Options],
+) -> Any: ...
+@overload
+def logsumexp(
+    x: Tensor, axis: Axis = None, *, return_sign: Literal[True], **options: Unpack[Options]
+) -> tuple[Tensor, Tensor]: ...
+@overload
+def logsumexp(
+    x: Tensor, axis: Axis = None, *, return_sign: Literal[False] = False, **options: Unpack[Options]
+) -> Tensor: ...
+@overload
+def logsumexp(
+    x: Xarray,
+    axis: Axis = None,
+    *,
+    dim: Dims | None = None,
+    return_sign: Literal[True],
+    **options: Unpack[Options],
+) -> tuple[Xarray, Xarray]: ...
+@overload
+def logsumexp(
+    x: Xarray,
+    axis: Axis = None,
+    *,
+    dim: Dims | None = None,
+    return_sign: Literal[False] = False,
+    **options: Unpack[Options],
+) -> Xarray: ...
+@overload
+def logsumexp(
+    x: ArrayLike | PandasLike | PolarsLike,
+    axis: Axis = None,
+    *,
+    return_sign: Literal[True],
+    **options: Unpack[Options],
+) -> tuple[Any, Any]: ...
+@overload
+def logsumexp(
+    x: ArrayLike | PandasLike | PolarsLike,
+    axis: Axis = None,
+    *,
+    return_sign: bool = False,
+    **options: Unpack[Options],
+) -> Any: ...
 @front_door(_core.LOGSUMEXP)
 @every_array(tensors.logsumexp, result="reduced")
 def logsumexp(

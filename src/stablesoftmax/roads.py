@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Concatenate, Literal, NamedTuple, ParamSpec, TypeVar, overload
 
 import numpy as np
 
@@ -19,8 +19,12 @@ from .arguments.containers import refuse_dim
 from .arguments.tensors import library
 from .arrays import as_array, floating, kernel_name
 from .containers import Call, Result
+from .kinds import Reducing, SameKind
 
 __all__ = ["every_array", "which"]
+
+P = ParamSpec("P")
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 class Public(NamedTuple):
@@ -30,7 +34,7 @@ class Public(NamedTuple):
     twin: Callable[..., Any] | None  # of tensors, in `agnostic`'s code
     result: tuple[Result, ...]
 
-    def __call__(self, x: Any, *args: Any, **options: Any) -> Any:
+    def call(self, x: Any, *args: Any, **options: Any) -> Any:
         """Call it as a user would: a NumPy array may find the front door open."""
         public = getattr(sys.modules[self.function.__module__], self.function.__name__)
         return public(x, *args, **options)
@@ -39,9 +43,21 @@ class Public(NamedTuple):
 Road = Callable[[Public, Any, tuple[Any, ...], dict[str, Any]], Any]
 
 
+@overload
+def every_array(
+    twin: Callable[..., Any] | None = None, *, result: Literal["like"] = "like"
+) -> Callable[[Callable[Concatenate[Any, P], Any]], SameKind[P]]: ...
+@overload
+def every_array(
+    twin: Callable[..., Any] | None = None, *, result: Literal["reduced"]
+) -> Callable[[Callable[Concatenate[Any, P], Any]], Reducing[P]]: ...
+@overload
+def every_array(
+    twin: Callable[..., Any] | None = None, *, result: Literal["other"] | tuple[Result, ...]
+) -> Callable[[Function], Function]: ...
 def every_array(
     twin: Callable[..., Any] | None = None, *, result: Result | tuple[Result, ...] = "like"
-) -> Callable[[Callable[..., Any]], Any]:
+) -> Any:
     """Let a function of NumPy arrays take every kind of array, and give it back.
 
     `twin` computes tensors that the kernels cannot; without one they are refused. `result` says
@@ -132,7 +148,7 @@ def _contained(convert: Callable[[Call], Any]) -> Road:
             if "axis" in given.arguments:
                 raise TypeError(f"dim and axis exclude each other, got dim={dim!r} with axis")
         given.apply_defaults()
-        return convert(Call(public, first, given.arguments, public.result, dim))
+        return convert(Call(public.call, first, given.arguments, public.result, dim))
 
     return road
 
@@ -144,7 +160,7 @@ def _torch(public: Public, x: Any, args: tuple[Any, ...], options: dict[str, Any
         refuse_dim(x)
     given = [a for a in (x, *args, *options.values()) if isinstance(a, torch.Tensor)]
     if tensors.has_kernel_road(*given):
-        return tensors.through_numpy(public, x, args, options)
+        return tensors.through_numpy(public.call, x, args, options)
     return _agnostic(public, x, args, options)
 
 
