@@ -20,7 +20,15 @@ import numpy as np
 
 Array = Any  # of NumPy or of another library
 
-__all__ = ["beside", "log_softmax", "logsumexp", "signed_logsumexp", "softmax", "undefined_rows"]
+__all__ = [
+    "beside",
+    "constant",
+    "log_softmax",
+    "logsumexp",
+    "signed_logsumexp",
+    "softmax",
+    "undefined_rows",
+]
 
 INF, NAN = float("inf"), float("nan")
 
@@ -74,6 +82,17 @@ def signed_logsumexp(
         return value, xp.sign(total)
     size = xp.abs(total)
     return value, xp.where(size == 0, 0.0, total / xp.where(size == 0, 1.0, size))
+
+
+def constant(a: Array) -> Array:
+    """Return a without its gradient, for which the array API has no word."""
+    if hasattr(a, "detach"):
+        return a.detach()
+    if hasattr(a, "aval"):
+        import jax
+
+        return jax.lax.stop_gradient(a)
+    return a
 
 
 def undefined_rows(x: Array, where: Array | None, xp: Any = np) -> Array:
@@ -134,12 +153,14 @@ def _below(x: Array, where: Array | None, temperature: Array | None, top: _Maxim
 
 
 def _divided(below: Array, divisor: Array, xp: Any) -> Array:
-    cold, gone = divisor == 0, _real(below, xp) == -INF
-    kept = xp.where(gone, 0.0, below)
-    divided = kept / xp.where(cold, 1.0, divisor)
-    divided = xp.where(cold & (kept == 0), 0.0, divided)  # whatever moves a tie a little
-    gone = gone | (_real(divided, xp) == -INF) | (cold & (_real(kept, xp) < 0))
-    return xp.where(gone, -INF, divided)
+    real = _real(below, xp)
+    cold, gone = divisor == 0, real == -INF
+    finite = xp.where(gone, 0.0, below) / xp.where(cold, 1.0, divisor)
+    # Of a -inf, x has a gradient and the temperature has none.
+    infinite = below / constant(xp.where(cold | xp.isinf(divisor), 1.0, divisor))
+    divided = xp.where(gone, infinite, xp.where(cold & (below == 0), 0.0, finite))
+    settled = (_real(finite, xp) == -INF) | (cold & (real < 0))  # by overflow, by the limit
+    return xp.where(settled | (gone if _is_complex(below) else settled), -INF, divided)
 
 
 def _rest(below: Array, top: _Maximum, xp: Any) -> Array:

@@ -168,20 +168,20 @@ def dataarray(call: Call) -> Any:
     x = call.x
     refuse_out(call.arguments, "an xarray DataArray", f"{call.first}.data")
     changed = same_dims(call.arguments, call.first, x)
-    dims = x.dims
+    axes = call.axes(x.ndim)
     if call.dim is not None:
-        dims = dims_of(call.dim, x.dims, call.first)
-        changed["axis"] = tuple(x.get_axis_num(dim) for dim in dims)
-    else:
-        dims = tuple(x.dims[i] for i in call.axes(x.ndim))
-    keepdims = bool(call.arguments.get("keepdims", False))
+        axes = tuple(x.get_axis_num(dim) for dim in dims_of(call.dim, x.dims, call.first))
+        changed["axis"] = axes
+    keepdims = bool(call.arguments.get("keepdims", False)) and x.ndim > 0
 
     def reduced(part: Any) -> Any:
-        # xarray knows which coordinates outlive a reduction: let it make this one.
-        def done(values: Any, **_: Any) -> Any:
-            return part
+        # xarray knows which coordinates outlive a reduction: it makes this one, its result at hand.
+        def done(*_: Any, **__: Any) -> Any:
+            flat = tuple(0 if i in axes else slice(None) for i in range(x.ndim))
+            return part[flat] if keepdims else part
 
-        return x.reduce(done, dim=dims, keep_attrs=True, keepdims=keepdims and bool(dims))
+        dims = [x.dims[i] for i in axes]
+        return x.reduce(done, dim=dims, keep_attrs=True, keepdims=keepdims)
 
     result = call.on(x.data, **changed)
     return call.wrap(result, lambda part: x.copy(deep=False, data=part), reduced)

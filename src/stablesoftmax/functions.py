@@ -52,9 +52,12 @@ def softmax(
     x : array_like
         Logits, of any shape. float16, bfloat16 (of ml_dtypes), float32 and float64 keep their
         dtype; integers give float64, their differences exact up to the largest. longdouble and
-        complex are computed in plain NumPy. Never written to, unless it is also `out`.
+        complex are computed in plain NumPy. Never written to, unless it is also `out`. Masked
+        arrays, and arrays of pandas, polars, xarray, torch, JAX, CuPy and the array API come back
+        as what they were: see Notes.
     axis : int, tuple of int, or None, default -1
-        The axes that are summed over; None for all of them. SciPy's default is None.
+        The axes that are summed over; None for all of them. SciPy's default is None. Of an xarray
+        object, ``dim=`` takes their names instead.
     where : array_like of bool, optional
         Broadcastable to `x`. An entry where it is False takes no part, whatever it holds, and
         gets 0.
@@ -75,7 +78,7 @@ def softmax(
     Returns
     -------
     ndarray
-        Of the shape of `x`, or a NumPy scalar where that is 0-d; `out`, if it was given.
+        Of the shape and kind of `x`, or a NumPy scalar where that is 0-d; `out`, if it was given.
 
     Raises
     ------
@@ -99,6 +102,12 @@ def softmax(
     gives the same bits alone or in a batch, with any strides and any number of threads. Memory
     is the result's and a few MB. longdouble and complex are slower, and off by a few ULP more:
     rounding ``x - max`` costs half an ulp of the difference.
+
+    A mask of numpy.ma is taken for `where`, and the result is masked alike. pandas and xarray keep
+    their labels; a missing value is a NaN. Tensors on the CPU that need no gradient are computed by
+    the kernels, without a copy; all others in their own library, on their device, where they are
+    differentiable and traceable (``jax.jit``, ``torch.compile``), in the precision of their dtype
+    (float32 for a half), and off by a few ULP more. `which` tells.
 
     References
     ----------
@@ -149,7 +158,8 @@ def log_softmax(
         Logits, of any shape and dtype that `softmax` takes. Never written to, unless it is also
         `out`.
     axis : int, tuple of int, or None, default -1
-        The axes that are summed over; None for all of them. SciPy's default is None.
+        The axes that are summed over; None for all of them. SciPy's default is None. Of an xarray
+        object, ``dim=`` takes their names instead.
     where : array_like of bool, optional
         Broadcastable to `x`. An entry where it is False takes no part, whatever it holds, and
         gets -inf.
@@ -170,7 +180,7 @@ def log_softmax(
     Returns
     -------
     ndarray
-        Of the shape of `x`, or a NumPy scalar where that is 0-d; `out`, if it was given.
+        Of the shape and kind of `x`, or a NumPy scalar where that is 0-d; `out`, if it was given.
 
     Raises
     ------
@@ -307,7 +317,8 @@ def logsumexp(
     x : array_like
         Exponents, of any shape and dtype that `softmax` takes. Never written to.
     axis : int, tuple of int, or None, default None
-        The axes that are summed over; None for all of them.
+        The axes that are summed over; None for all of them. Of an xarray object, ``dim=`` takes
+        their names instead.
     b : array_like, optional
         Weights, broadcast with `x`; they may be negative. An entry of weight 0 takes no part,
         even if it is infinite or NaN. Computed in plain NumPy, and in float64 at least.
@@ -328,7 +339,9 @@ def logsumexp(
     Returns
     -------
     value : ndarray or NumPy scalar
-        The logarithm: -inf for an empty sum. `out`, if it was given.
+        The logarithm: -inf for an empty sum. `out`, if it was given. Of a DataFrame's axis a
+        Series; of other kinds than NumPy's, an array of that kind. A row of numpy.ma is masked if
+        all its entries are.
     sign : ndarray or NumPy scalar
         Only with `return_sign`: 1.0, 0.0 or -1.0, or for complex a number of absolute value 1.
 

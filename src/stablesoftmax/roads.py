@@ -36,7 +36,8 @@ class Public(NamedTuple):
 
     def call(self, x: Any, *args: Any, **options: Any) -> Any:
         """Call it as a user would: a NumPy array may find the front door open."""
-        public = getattr(sys.modules[self.function.__module__], self.function.__name__)
+        name, module = self.function.__name__, sys.modules[self.function.__module__]
+        public: Callable[..., Any] = getattr(module, name, self.function)
         return public(x, *args, **options)
 
 
@@ -127,7 +128,7 @@ def which(x: Any) -> str:
 
 
 @every_array(lambda x: f"agnostic ({library(x)})", result="other")
-def _which(x: Any) -> str:
+def _which(x: Any, where: Any = None) -> str:  # where: a mask is no hindrance
     dtype = floating(as_array(x, "x").dtype, "x")
     return "numpy" if kernel_name(dtype) is None else "compiled"
 

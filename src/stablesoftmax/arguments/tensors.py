@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..agnostic import beside
+from ..agnostic import beside, constant
 from .common import axes_of, temperatures
 from .functions import UNDEFINED
 
@@ -182,7 +182,9 @@ def _temperatures(temperature: Any, kept: tuple[int, ...], x: Array, xp: Any) ->
                 "temperature must be a real number or an array of them, got " + name_of(t.dtype)
             )
         if prod(t.shape) and known(xp.all(t >= 0)) is False:
-            raise ValueError(f"temperature must be 0, positive or inf, got {float(xp.min(t))}")
+            raise ValueError(
+                f"temperature must be 0, positive or inf, got {float(xp.min(constant(t)))}"
+            )
     else:
         checked = temperatures(temperature, kept)
         if checked is None:
