@@ -716,13 +716,20 @@ def test_weighted_gradient():
 
 
 @BOTH
-def test_gradient_of_a_temperature(name):
+@pytest.mark.parametrize("odd", [-INF, NAN, INF])
+def test_gradient_of_a_temperature(name, odd):
+    """A -inf, and whatever is excluded, has no say in it."""
     torch = library("torch")
-    x = torch.tensor([[1.0, 3.0, -INF], [0.0, 2.0, 5.0]], dtype=torch.float64)
+    x = torch.tensor([[1.0, 3.0, odd], [0.0, 2.0, 5.0]], dtype=torch.float64)
+    where = None if odd == -INF else torch.isfinite(x)
     t = torch.tensor([[0.5], [2.0]], dtype=torch.float64, requires_grad=True)
-    getattr(s, name)(x, temperature=t)[..., 1].sum().backward()
+
+    def values(t):
+        return getattr(s, name)(x, temperature=t, where=where)[..., 1]
+
+    values(t).sum().backward()
     step = 1e-6
-    up, down = (getattr(s, name)(x, temperature=(t + d).detach())[..., 1] for d in (step, -step))
+    up, down = values(t.detach() + step), values(t.detach() - step)
     np.testing.assert_allclose(t.grad[:, 0], (up - down) / (2 * step), rtol=1e-7)
 
 

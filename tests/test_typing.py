@@ -20,7 +20,10 @@ def mypy(path):
 
 def pyright(path):
     if shutil.which("pyright") is None or shutil.which("node") is None:
-        pytest.skip("pyright or node is not there")
+        pytest.skip("pyright or node is not installed")
+    code, output = check(["pyright", "--version"])
+    if code:  # pip's pyright is a wrapper that fetches the real one
+        pytest.skip(f"pyright cannot be fetched: {output.strip()[-200:]}")
     return check(["pyright", "--pythonpath", sys.executable, path])
 
 
