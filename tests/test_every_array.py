@@ -875,6 +875,14 @@ def test_odd_tensors():
     assert (y.device.type, tuple(y.shape)) == ("meta", (3, 4))
 
 
+def test_the_array_by_name():
+    x = np.ma.array([1.0, 2.0], mask=[0, 1])
+    assert softmax(x=x, axis=0).mask.tolist() == [False, True]
+    assert softmax(axis=0, x=[1.0, 1.0]).tolist() == [0.5, 0.5]
+    with pytest.raises(TypeError, match="missing 1 required positional argument: 'x'"):
+        softmax()
+
+
 def test_other_functions_refuse_what_they_cannot():
     torch = library("torch")
     from stablesoftmax.roads import every_array

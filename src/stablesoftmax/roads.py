@@ -69,17 +69,24 @@ def every_array(
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         public = Public(function, twin, (result,) if isinstance(result, str) else result)
 
+        first = function.__code__.co_varnames[0]
+
         @functools.wraps(function)
-        def wrapper(x: Any, *args: Any, **options: Any) -> Any:
+        def wrapper(*args: Any, **options: Any) -> Any:
+            if not args and first in options:
+                args = (options.pop(first),)
+            if not args:
+                return function(**options)  # which says what is missing
+            x = args[0]
             try:
                 road = ROADS[type(x)]
             except KeyError:
                 road = ROADS[type(x)] = _road(type(x))
             if road is not None:
-                return road(public, x, args, options)
+                return road(public, x, args[1:], options)
             if "dim" in options:
                 refuse_dim(x)
-            return function(x, *args, **options)
+            return function(*args, **options)
 
         return wrapper
 
