@@ -45,7 +45,7 @@ bench: $(VENV)/.installed-bench
 
 lint: $(VENV)/.installed-lint
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
-	@$(BIN)/numpydoc lint $(addprefix src/stablesoftmax/,errors.py functions.py gradients.py information.py losses.py sampling.py segments.py sums.py testing.py threads.py training.py)
+	@$(BIN)/numpydoc lint $(addprefix src/stablesoftmax/,errors.py functions.py gradients.py information.py losses.py roads.py sampling.py segments.py sums.py testing.py threads.py training.py)
 
 # -Og: at -O3 a sanitized level takes four minutes to compile.
 SETUP := $(BIN)/meson setup --reconfigure -Dextension=false -Dkernel_tests=true -Dbuildtype=plain -Doptimization=g \

@@ -120,14 +120,18 @@ def test_log_softmax_of_a_dominated_row():
 def test_logsumexp(dtype, scale):
     for x in numbers(dtype, scale):
         total, terms = sums(x)
-        limit = (8 + 2 * np.ptp(x.real) + np.abs(x.imag).max()) * condition(terms)
+        limit = float(8 + 2 * np.ptp(x.real) + np.abs(x.imag).max()) * condition(terms)
         value, sign = logsumexp(x, return_sign=True)
         eps = float(np.finfo(dtype).eps)
-        assert abs(exact(value) - mpmath.log(abs(total))) < eps * (limit + np.abs(x.real).max())
+        assert abs(exact(value) - mpmath.log(abs(total))) < eps * (
+            limit + float(np.abs(x.real).max())
+        )
         assert error(np.asarray(sign), total / abs(total)) < limit
         whole = logsumexp(x)
         assert whole.dtype == dtype
-        assert abs(mpmath.exp(exact(whole) - mpmath.log(total)) - 1) < eps * (limit + abs(value))
+        assert abs(mpmath.exp(exact(whole) - mpmath.log(total)) - 1) < eps * (
+            limit + float(abs(value))
+        )
 
 
 def numbers(dtype, scale):
@@ -176,7 +180,7 @@ def test_weights(dtype, scale):
         assert value.dtype == sign.dtype == dtype
         assert sign == mpmath.sign(total)
         wide = np.longdouble if dtype == LONG else np.float64
-        inner = 16 * np.finfo(wide).eps * condition(terms)
+        inner = 16 * float(np.finfo(wide).eps) * condition(terms)
         unit = 0 if dtype == LONG else float(np.spacing(np.abs(value)))
         assert abs(exact(value.astype(LONG)) - mpmath.log(abs(total))) < inner + unit
         unsigned = logsumexp(x, b=b)

@@ -35,6 +35,7 @@ PUBLIC = [
     "softmax",
     "softmax_jvp",
     "softmax_vjp",
+    "which",
 ]
 
 LOADED = """
@@ -74,26 +75,67 @@ def test_import_leaves_the_oracle_out():
     python(code)
 
 
+CALLED = """
+import sys
+import numpy as np, stablesoftmax as s
+{prepare}
+before = set(sys.modules)
+s.softmax({x}), s.logsumexp({x}, where=True), s.which({x})
+print(*(set(sys.modules) - before), "done")
+"""
+
+
+@pytest.mark.parametrize(
+    ("prepare", "x"),
+    [
+        ("", "np.ones(3)"),
+        ("", "[1, 2, 3]"),
+        ("", "3.0"),
+        ("import pandas", "np.ones(3)"),
+        ("import torch", "torch.ones(3)"),
+        ("import torch, ml_dtypes", "torch.ones(3, dtype=torch.bfloat16)"),
+    ],
+)
+def test_a_call_loads_nothing(prepare, x):
+    """Not even array-api-compat, while the kernels compute it."""
+    for library in prepare.removeprefix("import ").split(", "):
+        if library:
+            pytest.importorskip(library, reason=f"{library} is not installed")
+    assert python(CALLED.format(prepare=prepare, x=x)).stdout.split() == ["done"]
+
+
+def test_another_road_loads_what_it_needs():
+    """The test above can fail."""
+    pytest.importorskip("array_api_strict", reason="array-api-strict is not installed")
+    code = CALLED.format(prepare="import array_api_strict", x="array_api_strict.ones(3)")
+    assert "array_api_compat" in python(code).stdout.split()
+
+
 def test_public_names():
     assert stablesoftmax.__all__ == PUBLIC
     assert all(hasattr(stablesoftmax, name) for name in PUBLIC)
     shown = {name for name in vars(stablesoftmax) if not name.startswith("_")}
     loaded = {
         "agnostic",
+        "agnostic_losses",
         "arguments",
         "arrays",
         "blocks",
+        "containers",
         "errors",
         "functions",
         "gradients",
-        "rows",
-        "sampling",
         "groups",
-        "segments",
         "information",
+        "kinds",
         "loss_rows",
         "losses",
+        "roads",
+        "rows",
+        "sampling",
+        "segments",
         "sums",
+        "tensors",
         "threads",
         "training",
     }

@@ -20,6 +20,7 @@ struct FrontDoor {
     vectorcallfunc vectorcall;
     PyObject *function;
     PyObject *dict;
+    PyObject *weakrefs;  // jax.jit remembers functions by them
     Operation operation;
 };
 
@@ -158,6 +159,7 @@ int front_door_clear(PyObject *self) {
 
 void front_door_dealloc(PyObject *self) {
     PyObject_GC_UnTrack(self);
+    if (reinterpret_cast<FrontDoor *>(self)->weakrefs) PyObject_ClearWeakRefs(self);
     front_door_clear(self);
     PyObject_GC_Del(self);
 }
@@ -183,6 +185,7 @@ PyMethodDef front_door_methods[] = {
 PyMemberDef front_door_members[] = {
     {"__wrapped__", T_OBJECT, offsetof(FrontDoor, function), READONLY, nullptr},
     {"__dictoffset__", T_PYSSIZET, offsetof(FrontDoor, dict), READONLY, nullptr},
+    {"__weaklistoffset__", T_PYSSIZET, offsetof(FrontDoor, weakrefs), READONLY, nullptr},
     {"__vectorcalloffset__", T_PYSSIZET, offsetof(FrontDoor, vectorcall), READONLY, nullptr},
     {nullptr, 0, 0, 0, nullptr},
 };
@@ -233,6 +236,7 @@ PyObject *front_door(PyObject *, PyObject *args) {
     if (!door) return nullptr;
     door->vectorcall = front_door_call;
     door->function = Py_NewRef(function);
+    door->weakrefs = nullptr;
     door->operation = static_cast<Operation>(operation);
     door->dict = PyDict_New();
     PyObject_GC_Track(reinterpret_cast<PyObject *>(door));

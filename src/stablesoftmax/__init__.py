@@ -12,6 +12,7 @@ from .gradients import (
 )
 from .information import entropy, kl_divergence
 from .losses import cross_entropy, cross_entropy_with_grad, selected_log_softmax
+from .roads import which
 from .sampling import sample
 from .segments import segment_log_softmax, segment_logsumexp, segment_softmax
 from .sums import logcumsumexp, logmeanexp
@@ -46,6 +47,7 @@ __all__ = [
     "softmax",
     "softmax_jvp",
     "softmax_vjp",
+    "which",
 ]
 
 __version__: str

@@ -20,7 +20,7 @@ def as_array(x: Any, name: str) -> Array:
     if ma is not None and ma.is_masked(x):
         raise TypeError(
             f"{name} is a masked array, whose mask would be ignored: "
-            f"pass {name}.data with where=~{name}.mask"
+            f"pass {name}.filled() with a value for what is masked"
         )
     if hasattr(x, "__dlpack__") and not hasattr(x, "__array__"):
         return np.from_dlpack(x)

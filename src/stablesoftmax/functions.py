@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeAlias, TypedDict, TypeVar, Unpack, overload
 
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from . import _core
+from . import _core, tensors
 from .arguments.functions import validate
+from .kinds import Dims, PandasLike, PolarsLike, Tensor, Xarray
+from .roads import every_array
 from .rows import normalise, run, wrap
 
 __all__ = ["log_softmax", "logsumexp", "softmax"]
@@ -18,10 +20,19 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 def front_door(op: int) -> Callable[[Function], Function]:
     """Let compiled code answer the small contiguous call; every other one it hands on."""
-    return lambda function: _core.front_door(function, op)
+
+    def decorate(function: Function) -> Function:
+        door = _core.front_door(function, op)
+        # torch.compile cannot look into compiled code: this tells it to follow the function.
+        door.__dict__["__script_if_tracing_wrapper"] = True
+        door.__dict__["__original_fn"] = function
+        return door
+
+    return decorate
 
 
 @front_door(_core.SOFTMAX)
+@every_array(tensors.softmax)
 def softmax(
     x: ArrayLike,
     axis: int | tuple[int, ...] | None = -1,
@@ -41,9 +52,12 @@ def softmax(
     x : array_like
         Logits, of any shape. float16, bfloat16 (of ml_dtypes), float32 and float64 keep their
         dtype; integers give float64, their differences exact up to the largest. longdouble and
-        complex are computed in plain NumPy. Never written to, unless it is also `out`.
+        complex are computed in plain NumPy. Never written to, unless it is also `out`. Masked
+        arrays, and arrays of pandas, polars, xarray, torch, JAX, CuPy and the array API come back
+        as what they were: see Notes.
     axis : int, tuple of int, or None, default -1
-        The axes that are summed over; None for all of them. SciPy's default is None.
+        The axes that are summed over; None for all of them. SciPy's default is None. Of an xarray
+        object, ``dim=`` takes their names instead.
     where : array_like of bool, optional
         Broadcastable to `x`. An entry where it is False takes no part, whatever it holds, and
         gets 0.
@@ -64,7 +78,7 @@ def softmax(
     Returns
     -------
     ndarray
-        Of the shape of `x`, or a NumPy scalar where that is 0-d; `out`, if it was given.
+        Of the shape and kind of `x`, or a NumPy scalar where that is 0-d; `out`, if it was given.
 
     Raises
     ------
@@ -88,6 +102,12 @@ def softmax(
     gives the same bits alone or in a batch, with any strides and any number of threads. Memory
     is the result's and a few MB. longdouble and complex are slower, and off by a few ULP more:
     rounding ``x - max`` costs half an ulp of the difference.
+
+    A mask of numpy.ma is taken for `where`, and the result is masked alike. pandas and xarray keep
+    their labels; a missing value is a NaN. Tensors on the CPU that need no gradient are computed by
+    the kernels, without a copy; all others in their own library, on their device, where they are
+    differentiable and traceable (``jax.jit``, ``torch.compile``), in the precision of their dtype
+    (float32 for a half), and off by a few ULP more. `which` tells.
 
     References
     ----------
@@ -117,6 +137,7 @@ def softmax(
 
 
 @front_door(_core.LOG_SOFTMAX)
+@every_array(tensors.log_softmax)
 def log_softmax(
     x: ArrayLike,
     axis: int | tuple[int, ...] | None = -1,
@@ -137,7 +158,8 @@ def log_softmax(
         Logits, of any shape and dtype that `softmax` takes. Never written to, unless it is also
         `out`.
     axis : int, tuple of int, or None, default -1
-        The axes that are summed over; None for all of them. SciPy's default is None.
+        The axes that are summed over; None for all of them. SciPy's default is None. Of an xarray
+        object, ``dim=`` takes their names instead.
     where : array_like of bool, optional
         Broadcastable to `x`. An entry where it is False takes no part, whatever it holds, and
         gets -inf.
@@ -158,7 +180,7 @@ def log_softmax(
     Returns
     -------
     ndarray
-        Of the shape of `x`, or a NumPy scalar where that is 0-d; `out`, if it was given.
+        Of the shape and kind of `x`, or a NumPy scalar where that is 0-d; `out`, if it was given.
 
     Raises
     ------
@@ -202,7 +224,79 @@ def log_softmax(
     return wrap(rows)
 
 
+class Options(TypedDict, total=False):
+    """The options of logsumexp that leave the type of its result alone."""
+
+    b: Any
+    keepdims: bool
+    where: Any
+    out: Any
+    dtype: Any
+
+
+Axis: TypeAlias = int | tuple[int, ...] | None
+
+
+@overload
+def logsumexp(
+    x: NDArray[Any],
+    axis: Axis = None,
+    *,
+    return_sign: Literal[True],
+    **options: Unpack[Options],
+) -> tuple[Any, Any]: ...
+@overload
+def logsumexp(
+    x: NDArray[Any],
+    axis: Axis = None,
+    *,
+    return_sign: Literal[False] = False,
+    **options: Unpack[Options],
+) -> Any: ...
+@overload
+def logsumexp(
+    x: Tensor, axis: Axis = None, *, return_sign: Literal[True], **options: Unpack[Options]
+) -> tuple[Tensor, Tensor]: ...
+@overload
+def logsumexp(
+    x: Tensor, axis: Axis = None, *, return_sign: Literal[False] = False, **options: Unpack[Options]
+) -> Tensor: ...
+@overload
+def logsumexp(
+    x: Xarray,
+    axis: Axis = None,
+    *,
+    dim: Dims | None = None,
+    return_sign: Literal[True],
+    **options: Unpack[Options],
+) -> tuple[Xarray, Xarray]: ...
+@overload
+def logsumexp(
+    x: Xarray,
+    axis: Axis = None,
+    *,
+    dim: Dims | None = None,
+    return_sign: Literal[False] = False,
+    **options: Unpack[Options],
+) -> Xarray: ...
+@overload
+def logsumexp(
+    x: ArrayLike | PandasLike | PolarsLike,
+    axis: Axis = None,
+    *,
+    return_sign: Literal[True],
+    **options: Unpack[Options],
+) -> tuple[Any, Any]: ...
+@overload
+def logsumexp(
+    x: ArrayLike | PandasLike | PolarsLike,
+    axis: Axis = None,
+    *,
+    return_sign: bool = False,
+    **options: Unpack[Options],
+) -> Any: ...
 @front_door(_core.LOGSUMEXP)
+@every_array(tensors.logsumexp, result="reduced")
 def logsumexp(
     x: ArrayLike,
     axis: int | tuple[int, ...] | None = None,
@@ -223,7 +317,8 @@ def logsumexp(
     x : array_like
         Exponents, of any shape and dtype that `softmax` takes. Never written to.
     axis : int, tuple of int, or None, default None
-        The axes that are summed over; None for all of them.
+        The axes that are summed over; None for all of them. Of an xarray object, ``dim=`` takes
+        their names instead.
     b : array_like, optional
         Weights, broadcast with `x`; they may be negative. An entry of weight 0 takes no part,
         even if it is infinite or NaN. Computed in plain NumPy, and in float64 at least.
@@ -244,7 +339,9 @@ def logsumexp(
     Returns
     -------
     value : ndarray or NumPy scalar
-        The logarithm: -inf for an empty sum. `out`, if it was given.
+        The logarithm: -inf for an empty sum. `out`, if it was given. Of a DataFrame's axis a
+        Series; of other kinds than NumPy's, an array of that kind. A row of numpy.ma is masked if
+        all its entries are.
     sign : ndarray or NumPy scalar
         Only with `return_sign`: 1.0, 0.0 or -1.0, or for complex a number of absolute value 1.
 

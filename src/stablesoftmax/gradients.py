@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike
 from .agnostic import accurate_sum
 from .arguments.gradients import validate
 from .arrays import Array
+from .roads import every_array
 from .rows import Rows, normalise, probabilities, wrap
 
 __all__ = [
@@ -29,6 +30,7 @@ Axis = int | tuple[int, ...] | None
 Product = Callable[[Array, Array], Array]
 
 
+@every_array(result="like")
 def softmax_vjp(
     x: ArrayLike,
     g: ArrayLike,
@@ -102,6 +104,7 @@ def softmax_vjp(
     return wrap(rows)
 
 
+@every_array(result="like")
 def softmax_jvp(
     x: ArrayLike,
     dx: ArrayLike,
@@ -162,6 +165,7 @@ def softmax_jvp(
     return wrap(rows)
 
 
+@every_array(result="like")
 def log_softmax_vjp(
     x: ArrayLike,
     g: ArrayLike,
@@ -232,6 +236,7 @@ def log_softmax_vjp(
     return wrap(rows)
 
 
+@every_array(result="like")
 def log_softmax_jvp(
     x: ArrayLike,
     dx: ArrayLike,
@@ -293,6 +298,7 @@ def log_softmax_jvp(
     return wrap(rows)
 
 
+@every_array(result="like")
 def logsumexp_vjp(
     x: ArrayLike,
     g: ArrayLike,
@@ -360,6 +366,7 @@ def logsumexp_vjp(
     return wrap(rows)
 
 
+@every_array(result="reduced")
 def logsumexp_jvp(
     x: ArrayLike,
     dx: ArrayLike,

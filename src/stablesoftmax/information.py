@@ -9,15 +9,17 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from . import agnostic
+from . import agnostic_losses
 from .arguments.information import EntropyArguments, validate_divergence, validate_entropy
 from .blocks import blocks, readied
+from .roads import every_array
 
 __all__ = ["entropy", "kl_divergence"]
 
 Array = NDArray[Any]
 
 
+@every_array(result="reduced")
 def entropy(
     x: ArrayLike,
     axis: int | tuple[int, ...] | None = -1,
@@ -85,10 +87,11 @@ def entropy(
     """
     call = validate_entropy(x, axis, where=where, temperature=temperature)
     rows = _normalise(call)
-    _run(agnostic.entropy, rows)
+    _run(agnostic_losses.entropy, rows)
     return _wrap(rows)
 
 
+@every_array(result="reduced")
 def kl_divergence(
     p_logits: ArrayLike,
     q_logits: ArrayLike,
@@ -160,7 +163,7 @@ def kl_divergence(
     """
     call = validate_divergence(p_logits, q_logits, axis, where=where)
     rows = _normalise(call)
-    _run(agnostic.kl_divergence, rows)
+    _run(agnostic_losses.kl_divergence, rows)
     return _wrap(rows)
 
 

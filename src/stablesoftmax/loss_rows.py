@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from . import _core, agnostic
+from . import _core, agnostic, agnostic_losses
 from .arguments.losses import LossArguments, SelectionArguments
 from .arrays import KernelName, kernel_name
 from .blocks import blocks, readable, readied
@@ -133,7 +133,7 @@ def _run_agnostic(rows: LossRows) -> None:
     smoothing = part * call.label_smoothing / np.maximum(1, part.sum(axis=-1, keepdims=True))
     q = (1 - call.label_smoothing) * given + smoothing
     q = q if call.weight is None else q * call.weight
-    loss, gradient = agnostic.cross_entropy(x, q, rows.where)
+    loss, gradient = agnostic_losses.cross_entropy(x, q, rows.where)
     ignored = np.zeros(loss.shape, bool) if rows.classes is None else rows.classes < 0
     rows.loss[...] = np.where(ignored, 0, loss)
     if rows.gradient is not None:

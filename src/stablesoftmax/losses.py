@@ -15,10 +15,12 @@ from .loss_rows import (
     wrap,
     wrap_selection,
 )
+from .roads import every_array
 
 __all__ = ["cross_entropy", "cross_entropy_with_grad", "selected_log_softmax"]
 
 
+@every_array(result="other")
 def cross_entropy(
     logits: ArrayLike,
     labels: ArrayLike,
@@ -125,6 +127,7 @@ def cross_entropy(
     return wrap(rows)
 
 
+@every_array(result=("other", "like"))
 def cross_entropy_with_grad(
     logits: ArrayLike,
     labels: ArrayLike,
@@ -217,6 +220,7 @@ def cross_entropy_with_grad(
     return wrap(rows), rows.result
 
 
+@every_array(result="other")
 def selected_log_softmax(
     x: ArrayLike, index: ArrayLike, axis: int = -1, *, temperature: ArrayLike = 1.0
 ) -> Any:

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .arguments.sampling import Sampling, validate
 from .arrays import Array, is_bfloat16
+from .roads import every_array
 from .rows import Rows, normalise, probabilities
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ __all__ = ["sample"]
 DRAWS = 2**17  # draws at a time: a few arrays of 1 MB
 
 
+@every_array(result="other")
 def sample(
     logits: ArrayLike,
     size: int | tuple[int, ...] | None = None,

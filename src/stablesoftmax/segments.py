@@ -9,10 +9,12 @@ from numpy.typing import ArrayLike, NDArray
 from . import _core
 from .arguments.segments import validate
 from .groups import normalise, run, wrap
+from .roads import every_array
 
 __all__ = ["segment_log_softmax", "segment_logsumexp", "segment_softmax"]
 
 
+@every_array(result="like")
 def segment_softmax(
     x: ArrayLike,
     segments: ArrayLike | None = None,
@@ -84,6 +86,7 @@ def segment_softmax(
     return wrap(groups)
 
 
+@every_array(result="like")
 def segment_log_softmax(
     x: ArrayLike,
     segments: ArrayLike | None = None,
@@ -146,6 +149,7 @@ def segment_log_softmax(
     return wrap(groups)
 
 
+@every_array(result="other")
 def segment_logsumexp(
     x: ArrayLike,
     segments: ArrayLike | None = None,

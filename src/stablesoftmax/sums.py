@@ -13,6 +13,7 @@ from .arguments.sums import MeanArguments, ScanArguments, validate_mean, validat
 from .arrays import kernel_name
 from .blocks import blocks, readable, readied
 from .functions import logsumexp
+from .roads import every_array
 from .rows import bits
 
 __all__ = ["logcumsumexp", "logmeanexp"]
@@ -20,6 +21,7 @@ __all__ = ["logcumsumexp", "logmeanexp"]
 Array = NDArray[Any]
 
 
+@every_array(result="reduced")
 def logmeanexp(
     x: ArrayLike,
     axis: int | tuple[int, ...] | None = None,
@@ -92,6 +94,7 @@ def _rounded_mean(call: MeanArguments, total: Any) -> Any:
         return np.asarray(mean).astype(call.dtype)[()]
 
 
+@every_array(result="like")
 def logcumsumexp(x: ArrayLike, axis: int = -1) -> Any:
     r"""Logarithm of the cumulative sum of exponentials.
 

@@ -1,0 +1,218 @@
+"""The arguments of the same functions for arrays of torch, JAX, CuPy and the array API."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..agnostic import beside, constant
+from .common import axes_of, temperatures
+from .functions import UNDEFINED
+
+Array = Any  # of the library in question
+
+HALVES = ("float16", "bfloat16")
+FLOATS = (*HALVES, "float32", "float64")
+COMPLEX = ("complex64", "complex128")
+INTEGERS = tuple(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64))
+
+
+class TensorArguments(NamedTuple):
+    """What the caller asked for, all of it fit to be computed."""
+
+    xp: Any  # the namespace of x
+    x: Array
+    axes: tuple[int, ...]  # not negative, ascending
+    where: Array | None  # bool, of x's shape
+    b: Array | None  # of x's shape
+    temperature: Array | None  # of x's shape with the axes reduced to 1
+    computed: Any  # at least as wide as the input and the result
+    dtype: Any  # of the result
+    shape: tuple[int, ...]  # of a reduced result
+    undefined: int
+    refuse_undefined: bool
+
+
+def validate(
+    xp: Any,
+    x: Array,
+    axis: int | tuple[int, ...] | None,
+    *,
+    where: Any = None,
+    temperature: Any = 1.0,
+    out: Any = None,
+    dtype: Any = None,
+    undefined: str = "nan",
+    b: Any = None,
+    keepdims: bool = False,
+) -> TensorArguments:
+    """Check the arguments of all three functions before anything is computed."""
+    if out is not None:
+        raise TypeError(
+            "out is for NumPy arrays and CPU tensors without a gradient, got it for an array "
+            f"of {library(x)}: leave it out"
+        )
+    weak = type(b) in (int, float)  # as in NumPy, a plain number widens nothing
+    b = None if b is None else _array(b, x, xp)
+    computed, result = dtypes(xp, x, None if weak else b, dtype)
+    if b is not None:
+        if weak:
+            b = xp.astype(b, computed)
+        computed = xp.result_type(computed, _widest(xp))
+        x, b = _broadcast(xp, x, b)
+    axes = axes_of(axis, len(x.shape))
+    kept = tuple(1 if i in axes else n for i, n in enumerate(x.shape))
+    if not isinstance(undefined, str) or undefined not in UNDEFINED:
+        raise ValueError(f"undefined must be one of {', '.join(UNDEFINED)}, got {undefined!r}")
+    return TensorArguments(
+        xp=xp,
+        x=x,
+        axes=axes,
+        where=_mask(where, x, xp),
+        b=b,
+        temperature=_temperatures(temperature, kept, x, xp),
+        computed=computed,
+        dtype=result,
+        shape=kept if keepdims else tuple(n for i, n in enumerate(x.shape) if i not in axes),
+        undefined=UNDEFINED[undefined],
+        refuse_undefined=undefined == "raise",
+    )
+
+
+def dtypes(xp: Any, x: Array, b: Array | None, dtype: Any) -> tuple[Any, Any]:
+    """Return what to compute in, and the result's dtype."""
+    result = _floating(xp, x.dtype, "x")
+    if b is not None:
+        result = xp.result_type(result, _floating(xp, b.dtype, "b"))
+    asked = result if dtype is None else _asked(xp, dtype)
+    if name_of(result) in COMPLEX and name_of(asked) not in COMPLEX:
+        raise TypeError(f"dtype must be complex for a complex x, got {name_of(asked)}")
+    computed = xp.float32 if name_of(result) in HALVES else result
+    return xp.result_type(computed, xp.float32 if name_of(asked) in HALVES else asked), asked
+
+
+def name_of(dtype: Any) -> str:
+    """Return its NumPy name: of torch.float32 and array_api_strict.float32, float32."""
+    return str(dtype).rpartition(".")[2]
+
+
+def library(x: Any) -> str:
+    """Return the name of the library that an array is of."""
+    roots = [base.__module__.partition(".")[0] for base in type(x).__mro__]
+    if "torch" in roots:  # of a subclass that is another's, too
+        return "torch"
+    return "jax" if roots[0] == "jaxlib" else roots[0]
+
+
+def known(flag: Array) -> bool | None:
+    """Return whether a bool array of one element is true; None if it is traced, with no value."""
+    if library(flag) == "torch":
+        import torch
+
+        if torch.compiler.is_compiling():
+            return None
+    try:
+        return bool(flag)
+    except (TypeError, RuntimeError):  # of a JAX tracer; within torch.func.vmap
+        return None
+
+
+def _floating(xp: Any, dtype: Any, name: str) -> Any:
+    named = name_of(dtype)
+    if named in FLOATS or named in COMPLEX:
+        return dtype
+    if named in INTEGERS:
+        return _widest(xp)
+    hint = f": pass where={name} if it is a mask" if named == "bool" else ""
+    raise TypeError(
+        f"{name} has dtype {named}; accepted are integer, floating-point and complex dtypes{hint}"
+    )
+
+
+def _widest(xp: Any) -> Any:
+    """Return float64, or float32 where the library has no wider one (JAX unless told so)."""
+    has = xp.__array_namespace_info__().dtypes(kind="real floating")
+    return has.get("float64", has["float32"])
+
+
+def _asked(xp: Any, dtype: Any) -> Any:
+    named = name_of(dtype)
+    if named not in FLOATS and named not in COMPLEX:
+        try:
+            named = np.dtype(dtype).name
+        except TypeError:
+            named = ""
+    if named not in FLOATS and named not in COMPLEX:
+        raise TypeError(f"dtype must be a floating-point or complex dtype, got {dtype!r}")
+    if named in ("float64", "complex128") and _widest(xp) != xp.float64:
+        raise TypeError(f"dtype {named} is switched off: jax.config.update('jax_enable_x64', True)")
+    return getattr(xp, named)
+
+
+def _array(a: Any, x: Array, xp: Any) -> Array:
+    return a if hasattr(a, "dtype") and type(a) is type(x) else xp.asarray(a, **beside(x, xp))
+
+
+def _mask(where: Any, x: Array, xp: Any) -> Array | None:
+    if where is None:
+        return None
+    mask = _array(where, x, xp)
+    if name_of(mask.dtype) != "bool":
+        raise TypeError(f"where must be bool, got dtype {name_of(mask.dtype)}: pass where != 0")
+    if not _fits(mask.shape, x.shape):
+        raise ValueError(
+            f"where of shape {tuple(mask.shape)} does not broadcast to x's shape {tuple(x.shape)}"
+        )
+    return xp.broadcast_to(mask, x.shape)
+
+
+def _temperatures(temperature: Any, kept: tuple[int, ...], x: Array, xp: Any) -> Array | None:
+    if type(temperature) in (int, float):
+        if not temperature >= 0:
+            raise ValueError(f"temperature must be 0, positive or inf, got {temperature}")
+        if temperature == 1:
+            return None
+        t = xp.asarray(float(temperature), **beside(x, xp))
+    elif hasattr(temperature, "dtype") and not isinstance(temperature, np.ndarray | np.generic):
+        t = temperature
+        if name_of(t.dtype) not in FLOATS and name_of(t.dtype) not in INTEGERS:
+            raise TypeError(
+                "temperature must be a real number or an array of them, got " + name_of(t.dtype)
+            )
+        if prod(t.shape) and known(xp.all(t >= 0)) is False:
+            raise ValueError(
+                f"temperature must be 0, positive or inf, got {float(xp.min(constant(t)))}"
+            )
+    else:
+        checked = temperatures(temperature, kept)
+        if checked is None:
+            return None
+        t = xp.asarray(np.array(checked), **beside(x, xp))
+    if not _fits(t.shape, kept):
+        raise ValueError(
+            f"temperature of shape {tuple(t.shape)} does not broadcast to {kept}, "
+            "x's shape with the axis reduced to 1"
+        )
+    return xp.broadcast_to(t, kept)
+
+
+def _fits(shape: tuple[int, ...], target: tuple[int, ...]) -> bool:
+    """Whether one shape broadcasts to the other; in plain Python, which torch.compile follows."""
+    if len(shape) > len(target):
+        return False
+    last = target[len(target) - len(shape) :]
+    return all(n == m or n == 1 for n, m in zip(shape, last, strict=True))
+
+
+def _broadcast(xp: Any, x: Array, b: Array) -> tuple[Array, Array]:
+    shape = [1] * max(len(x.shape), len(b.shape))
+    for a in (x, b):
+        for i in range(1, len(a.shape) + 1):
+            shape[-i] = a.shape[-i] if shape[-i] == 1 else shape[-i]
+    if not (_fits(x.shape, tuple(shape)) and _fits(b.shape, tuple(shape))):
+        raise ValueError(
+            f"b of shape {tuple(b.shape)} does not broadcast with x of shape {tuple(x.shape)}"
+        )
+    return xp.broadcast_to(x, tuple(shape)), xp.broadcast_to(b, tuple(shape))

@@ -1,0 +1,25 @@
+"""NumPy in, NumPy out; a pair with the sign."""
+
+from typing import Any, assert_type
+
+import numpy as np
+import numpy.ma
+from numpy.typing import NDArray
+
+from stablesoftmax import log_softmax, logsumexp, softmax, which
+
+x = np.ones((2, 3), np.float32)
+assert_type(softmax(x), NDArray[Any])
+assert_type(softmax(x, 0, where=x > 0, temperature=2.0, undefined="zero"), NDArray[Any])
+assert_type(log_softmax([1, 2, 3], axis=-1), NDArray[Any])
+assert_type(softmax(3.0), NDArray[Any])
+assert_type(logsumexp(x, axis=1), Any)
+assert_type(logsumexp([1.0, 2.0]), Any)
+assert_type(logsumexp(x, b=x, return_sign=True), tuple[Any, Any])
+assert_type(logsumexp([1.0, 2.0], return_sign=True), tuple[Any, Any])
+assert_type(which(x), str)
+masked = np.ma.masked_invalid(x)
+assert_type(softmax(masked), np.ma.MaskedArray[Any, Any])
+
+softmax(x, axes=1)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
+softmax(x, undefined=0)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
