@@ -63,7 +63,8 @@ struct Scan {
         const Shift<double> next = shift_at<double>(broadcast(x));
         if (max > -infinity) {
             const Exponential<double, false, false> change({next.center, next.exponent - shift.exponent});
-            const Rounded<double> factor = rounded(change.template term<false>(shift.center, Vector<double>{}));
+            const Term<double> power = change.template term<false>(shift.center, Vector<double>{});
+            const Rounded<double> factor = rounded(without(power, change.is_nothing(shift.center)));
             top.multiply(factor);
             others.multiply(factor);
         }
