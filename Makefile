@@ -8,11 +8,12 @@ SOURCE := pyproject.toml meson.build meson.options $(shell find kernels src -typ
 # One build folder a machine, so that a changed line compiles one file and not fifty.
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --config-settings=build-dir=build
 
-.PHONY: demo test bench lint sanitize clean help
+.PHONY: demo test interop bench lint sanitize clean help
 
 help:
 	@echo 'make demo      train a small network twice: once into NaN, once with this library'
 	@echo 'make test      the whole test suite'
+	@echo 'make interop   the tests beside torch, JAX, ONNX and autograd: over 1 GB of them'
 	@echo 'make bench     the benchmark against the rivals (QUICK=1: a few minutes)'
 	@echo 'make lint      ruff, mypy and the docstrings'
 	@echo 'make sanitize  the C++ tests of the kernels under ASan, UBSan and TSan'
@@ -39,6 +40,10 @@ demo: $(VENV)/.installed-demo
 
 test: $(VENV)/.installed-test
 	@$(BIN)/python -m pytest $(PYTEST)
+
+# On top of what `make test` installs; the tests that it skips, and the pages.
+interop: $(VENV)/.installed-test $(VENV)/.installed-interop
+	@$(BIN)/python -m pytest $(addprefix tests/test_,docs.py every_array.py gradients.py import.py losses.py onnx_conformance.py)
 
 bench: $(VENV)/.installed-bench
 	@$(BIN)/python benchmarks/run.py

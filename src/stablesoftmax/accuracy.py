@@ -11,6 +11,7 @@ __all__ = [
     "GRADIENT_ULP",
     "MAX_ULP",
     "TEMPERATURE_ULP",
+    "WEIGHT_ULP",
     "WIDE_KAPPA",
     "markdown",
     "max_ulp",
@@ -42,7 +43,10 @@ TEMPERATURE_ULP = {"float32": 1.0, "float64": 1.0, "float16": 0.0, "bfloat16": 0
 #: Worst error of the products in `gradients`, per unit of the condition number of their sums.
 GRADIENT_ULP = {"float32": 0.51, "float64": 4.0, "float16": 0.51, "bfloat16": 0.51}
 
-#: logsumexp's limit grows with κ beyond this; the 16-bit formats are computed wider.
+#: The functions whose limit grows with κ.
+GROWS = ("logsumexp", "logcumsumexp")
+
+#: Their limit grows with κ beyond this; the 16-bit formats are computed wider.
 WIDE_KAPPA = {"float32": 1.0, "float64": 1.0, "float16": 16.0, "bfloat16": 16.0}
 
 
@@ -98,23 +102,29 @@ def markdown() -> str:
     Examples
     --------
     >>> from stablesoftmax.accuracy import markdown
-    >>> print(markdown())
+    >>> print("\\n".join(markdown().splitlines()[:5]))
     | worst error in ULP | float32 | float64 | float16 | bfloat16 |
     | --- | --- | --- | --- | --- |
     | `softmax` | 2 | 2 | 0.51 | 0.51 |
     | `log_softmax` | 1.5 | 1.5 | 0.51 | 0.51 |
     | `logsumexp` | 1.5 κ | 1.5 κ | 0.51 (κ ≤ 16) | 0.51 (κ ≤ 16) |
-    | a temperature adds | 1 | 1 | 0 | 0 |
     """
 
     def kappa(dtype: str) -> str:
         return " κ" if WIDE_KAPPA[dtype] == 1 else f" (κ ≤ {WIDE_KAPPA[dtype]:g})"
 
     lines = [["worst error in ULP", *TEMPERATURE_ULP], ["---"] * (1 + len(TEMPERATURE_ULP))]
-    for function, limits in MAX_ULP.items():
-        growth = [kappa(d) if function == "logsumexp" else "" for d in limits]
-        lines.append([f"`{function}`", *map("{:g}{}".format, limits.values(), growth)])
-    lines.append(["a temperature adds", *map("{:g}".format, TEMPERATURE_ULP.values())])
+    for function, limits in (MAX_ULP | FAMILY_ULP).items():
+        growth = [kappa(d) if function in GROWS else "" for d in limits]
+        name, _, what = function.partition(" ")
+        lines.append([f"`{name}` {what}".strip(), *map("{:g}{}".format, limits.values(), growth)])
+    products = [kappa("float64") if d == "float64" else "" for d in GRADIENT_ULP]
+    lines.append(["`*_vjp`, `*_jvp`", *map("{:g}{}".format, GRADIENT_ULP.values(), products)])
+    for what, more in (
+        ("a temperature adds", TEMPERATURE_ULP),
+        ("weights or smoothing add", WEIGHT_ULP),
+    ):
+        lines.append([what, *map("{:g}".format, more.values())])
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
