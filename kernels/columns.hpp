@@ -298,6 +298,7 @@ void columns(const char *x, ptrdiff_t x_step, char *y, ptrdiff_t y_step, size_t 
              const Context &context) {
     constexpr size_t W = Lanes<compute<S>>::count, tile = 4;
     const ptrdiff_t y_item = op == Operation::logsumexp ? y_step : static_cast<ptrdiff_t>(sizeof(S));
+    if (length == 0) return write_empty<op, S>(y, y_item, count);
     while (count > 0) {
         size_t now = count >= tile * W ? tile * W : count < W ? count : W;
         auto run = now == tile * W ? column_tile<op, S, tile> : column_tile<op, S, 1>;

@@ -443,6 +443,14 @@ INLINE void finish(Task *tasks, size_t count) {
 // ---------------------------------------------------------------------------------------------
 // What the table offers
 
+// `count` rows of nothing, whose x may not be read.
+template <Operation op, class S>
+void write_empty(char *y, ptrdiff_t y_stride, size_t count) {
+    if constexpr (op == Operation::logsumexp)
+        for (size_t r = 0; r < count; ++r, y += y_stride)
+            store_first(reinterpret_cast<S *>(y), broadcast(-std::numeric_limits<compute<S>>::infinity()), 1);
+}
+
 // A row in memory, contiguous at both ends.
 template <class S>
 struct Span {
