@@ -475,9 +475,10 @@ INLINE void each_span(size_t count, SpanOf span, const Context &context) {
         const bool is_short = row.length <= block_size;
         if (waiting == together || (waiting > 0 && !is_short)) finish<op>(tasks, waiting), waiting = 0;
         sources[waiting] = {row.x}, sinks[waiting] = {row.y};
-        const bool fits = row.length * sizeof(T) <= cached_bytes && op != Operation::logsumexp;
         // Exponentials are kept in y if they fit. Not in place: x may have to be read again.
         const bool own_room = op == Operation::softmax && sizeof(S) == sizeof(T) && row.x != row.y;
+        const size_t room_bytes = own_room ? 2 * cached_bytes : cached_bytes;  // or x is in the way, too
+        const bool fits = row.length * sizeof(T) <= room_bytes && op != Operation::logsumexp;
         T *kept = own_room ? reinterpret_cast<T *>(row.y) : room ? room + waiting * block_size : nullptr;
         Task &task = tasks[waiting];
         task.set(sources[waiting], sinks[waiting], row.length, context, fits ? kept : nullptr,
