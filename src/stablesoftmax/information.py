@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from . import agnostic_losses
+from . import agnostic_losses, tensor_losses
 from .arguments.information import EntropyArguments, validate_divergence, validate_entropy
 from .blocks import blocks, readied
 from .roads import every_array
@@ -19,7 +19,7 @@ __all__ = ["entropy", "kl_divergence"]
 Array = NDArray[Any]
 
 
-@every_array(result="reduced")
+@every_array(tensor_losses.entropy, result="reduced")
 def entropy(
     x: ArrayLike,
     axis: int | tuple[int, ...] | None = -1,
@@ -91,7 +91,7 @@ def entropy(
     return _wrap(rows)
 
 
-@every_array(result="reduced")
+@every_array(tensor_losses.kl_divergence, result="reduced")
 def kl_divergence(
     p_logits: ArrayLike,
     q_logits: ArrayLike,

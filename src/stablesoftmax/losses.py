@@ -6,6 +6,7 @@ from typing import Any
 
 from numpy.typing import ArrayLike, NDArray
 
+from . import tensor_losses
 from .arguments.losses import validate_loss, validate_selection
 from .loss_rows import (
     normalise,
@@ -20,7 +21,7 @@ from .roads import every_array
 __all__ = ["cross_entropy", "cross_entropy_with_grad", "selected_log_softmax"]
 
 
-@every_array(result="other")
+@every_array(tensor_losses.cross_entropy, result="other")
 def cross_entropy(
     logits: ArrayLike,
     labels: ArrayLike,
@@ -127,7 +128,7 @@ def cross_entropy(
     return wrap(rows)
 
 
-@every_array(result=("other", "like"))
+@every_array(tensor_losses.cross_entropy_with_grad, result=("other", "like"))
 def cross_entropy_with_grad(
     logits: ArrayLike,
     labels: ArrayLike,
@@ -220,7 +221,7 @@ def cross_entropy_with_grad(
     return wrap(rows), rows.result
 
 
-@every_array(result="other")
+@every_array(tensor_losses.selected_log_softmax, result="other")
 def selected_log_softmax(
     x: ArrayLike, index: ArrayLike, axis: int = -1, *, temperature: ArrayLike = 1.0
 ) -> Any:

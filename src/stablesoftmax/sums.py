@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from . import _core
+from . import _core, tensor_losses
 from .arguments.sums import MeanArguments, ScanArguments, validate_mean, validate_scan
 from .arrays import kernel_name
 from .blocks import blocks, readable, readied
@@ -21,7 +21,7 @@ __all__ = ["logcumsumexp", "logmeanexp"]
 Array = NDArray[Any]
 
 
-@every_array(result="reduced")
+@every_array(tensor_losses.logmeanexp, result="reduced")
 def logmeanexp(
     x: ArrayLike,
     axis: int | tuple[int, ...] | None = None,
@@ -94,7 +94,7 @@ def _rounded_mean(call: MeanArguments, total: Any) -> Any:
         return np.asarray(mean).astype(call.dtype)[()]
 
 
-@every_array(result="like")
+@every_array(tensor_losses.logcumsumexp, result="like")
 def logcumsumexp(x: ArrayLike, axis: int = -1) -> Any:
     r"""Logarithm of the cumulative sum of exponentials.
 
