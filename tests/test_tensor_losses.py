@@ -34,13 +34,18 @@ class Torch:
 
 
 class Jax(Torch):
-    """Arrays under jit, which have no values."""
+    """Arrays of JAX, and under jit, where they have no values."""
+
+    def __init__(self, jit):
+        self.jit = jit
 
     def array(self, a):
         return library("jax").numpy.asarray(a)
 
     def call(self, function, x, *args, **options):
         jax = library("jax")
+        if not self.jit:
+            return function(x, *args, **options)
         arrays = {k: v for k, v in options.items() if isinstance(v, jax.Array)}
         static = {k: v for k, v in options.items() if k not in arrays}
         traced = jax.jit(lambda x, args, arrays: function(x, *args, **arrays, **static))
@@ -66,7 +71,7 @@ def lib(request):
         yield request.param()
         return
     with library("jax").enable_x64(True):
-        yield Jax()
+        yield Jax(jit=request.function in (test_cross_entropy, test_kin))
 
 
 def same(lib, function, x, *args, ulp=8, scale=0.0, **options):
@@ -85,7 +90,10 @@ def same(lib, function, x, *args, ulp=8, scale=0.0, **options):
         assert one.dtype == other.dtype
         assert one.shape == other.shape
         eps = np.finfo(other.dtype).eps
-        np.testing.assert_allclose(one, other, rtol=ulp * eps, atol=scale * eps)
+        with np.errstate(all="ignore"):
+            np.testing.assert_allclose(
+                one.astype(float), other.astype(float), rtol=ulp * eps, atol=scale * eps
+            )
 
 
 def configurations(seed, count):
@@ -117,7 +125,7 @@ def configurations(seed, count):
 
 @pytest.mark.parametrize("seed", range(3))
 def test_cross_entropy(lib, seed):
-    count = 6 if isinstance(lib, Jax) else 40  # JAX compiles each
+    count = 2 if isinstance(lib, Jax) else 30  # JAX compiles each
     for x, labels, axis, options in configurations(seed, count):
         same(lib, s.cross_entropy, x, labels, axis=axis, **options)
         same(lib, s.cross_entropy_with_grad, x, labels, axis=axis, scale=8, **options)
@@ -165,7 +173,7 @@ def test_nothing_to_divide_by(lib):
     same(lib, s.entropy, x[:, :0])
     same(lib, s.kl_divergence, x[:, :0], x[:, :0])
     same(lib, s.logcumsumexp, x[:, :0])
-    same(lib, s.logmeanexp, x[:, :0], 1)
+    same(lib, s.logmeanexp, x[:, :0], axis=1)
     same(lib, s.selected_log_softmax, x, np.zeros((2, 0), int))
 
 
@@ -198,7 +206,7 @@ def test_kin(lib, dtype):
     if dtype is not np.float16:  # 16 bits of temperature are few
         warm = np.array([[0.5], [2.0], [0.0]]).reshape(3, 1, 1)
         same(lib, s.entropy, x, temperature=warm, ulp=40)
-        same(lib, s.selected_log_softmax, x, index % 3, 1, temperature=warm, ulp=ulp)
+        same(lib, s.selected_log_softmax, x, index[:, :1], axis=1, temperature=warm, ulp=ulp)
 
 
 def test_near_distributions_have_a_divergence(lib):
@@ -248,7 +256,8 @@ def test_gradient_of_the_loss(gradient):
         _, wanted = s.cross_entropy_with_grad(x, labels, axis, **options)
         lost = np.isnan(wanted)  # rows without a limit: their NaN loss is a constant
         assert not np.isnan(got[~lost]).any()
-        np.testing.assert_allclose(got[~lost], wanted[~lost], rtol=1e-13, atol=1e-14)
+        with np.errstate(all="ignore"):
+            np.testing.assert_allclose(got[~lost], wanted[~lost], rtol=1e-13, atol=1e-14)
 
 
 @GRADIENTS

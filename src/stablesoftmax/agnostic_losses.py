@@ -64,6 +64,9 @@ def cross_entropy(x: Array, q: Array, where: Array | None, xp: Any = np) -> Arra
         return xp.sum(x, axis=-1)
     top = maximum(x, where, xp)
     below = below_maximum(x, where, None, top, xp)
+    if where is not None:  # labels there cost inf, whose gradient is p: it adds up to 1, not to 0
+        held = xp.take_along_axis(xp.where(where, x, -INF), top.first, axis=-1)
+        below = xp.where(where, below, -INF - xp.where(xp.isfinite(held), held, 0.0))
     surprise = xp.log1p(rest_of(below, top, xp)) - below
     surprise = xp.where(top.ties & has_no_limit(top), NAN, surprise)
     free = (q == 0) & ((surprise == INF) | has_no_limit(top))

@@ -168,7 +168,7 @@ def logmeanexp(x: Array, axis: Any = None, *, keepdims: bool = False, where: Any
     with quiet(x):
         ones = xp.ones_like(xp.real(total) if "complex" in str(total.dtype) else total)
         if call.where is None:
-            count = ones * prod(x.shape[i] for i in call.axes)
+            count = ones * prod([x.shape[i] for i in call.axes])  # a list: so torch.compile follows
         else:
             count = xp.sum(xp.astype(call.where, ones.dtype), axis=call.axes, keepdims=keepdims)
         return xp.astype(total - xp.log(count), call.dtype)
