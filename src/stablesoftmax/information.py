@@ -69,6 +69,9 @@ def entropy(
     relative to that one: both are at least 0, so that a distribution that is nearly certain keeps
     its digits.
 
+    Tensors that need a gradient, JAX and array-API arrays come back as themselves: differentiable,
+    traceable, and computed in their own dtype, float32 at least.
+
     With one +inf it is 0, as it is with nothing that takes part. It is NaN where the softmax is.
     Plain NumPy, 1 MB at a time.
 
@@ -140,6 +143,9 @@ def kl_divergence(
     leaves noise. Worst error in float64: 1e-14 relative, to what the difference ``p_logits -
     q_logits`` of the given numbers makes it; float32 and narrower are computed in float64 and
     rounded once.
+
+    Tensors that need a gradient, JAX and array-API arrays come back as themselves: differentiable,
+    traceable, and computed in their own dtype, float32 at least.
 
     An entry of probability 0 in p costs nothing; of probability 0 in q alone it costs +inf. NaN
     where either softmax is. Plain NumPy, 1 MB at a time.

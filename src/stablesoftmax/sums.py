@@ -67,6 +67,9 @@ def logmeanexp(
     κ = (abs(m) + log1p(r) + log(n)) / abs(result), which measures how far the maximum m, the rest
     and log(n) cancel; in float32 and narrower 0.51 ULP for κ up to 1e6.
 
+    Tensors that need a gradient, JAX and array-API arrays come back as themselves: differentiable,
+    traceable, and computed in float64 where they have it.
+
     Examples
     --------
     >>> from stablesoftmax import logmeanexp
@@ -128,6 +131,9 @@ def logcumsumexp(x: ArrayLike, axis: int = -1) -> Any:
     Worst error at any length: 1.5 ULP times κ in float32 and float64, 0.51 ULP in float16 and
     bfloat16 for κ up to 16, where κ = (abs(m) + log1p(r)) / abs(result) measures how far the
     prefix's maximum m and the rest cancel.
+
+    Tensors that need a gradient, JAX and array-API arrays come back as themselves: differentiable,
+    traceable, and computed in their own dtype, float32 at least, by a scan of log2(n) passes.
 
     -inf until the first entry that is not; +inf from a +inf on, and NaN from a NaN on. longdouble
     is computed by ``numpy.logaddexp.accumulate``.
