@@ -135,6 +135,7 @@ def test_public_names():
         "sampling",
         "segments",
         "sums",
+        "tensor_losses",
         "tensors",
         "threads",
         "training",

@@ -1,6 +1,7 @@
-"""cross_entropy, entropy and kl_divergence in plain NumPy, over `agnostic`: their specification.
+"""The losses and their kin in plain array-API code, over `agnostic`: their specification.
 
-The entropies have no kernel; a cross-entropy of longdoubles has none either.
+Differentiable and traceable as `agnostic` is, and under the same conditions. What a difference of
+logits lost to rounding counts as a constant: its gradient is 0, but inf - inf would make it NaN.
 """
 
 from __future__ import annotations
@@ -9,96 +10,166 @@ import math
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from .agnostic import below_maximum, has_no_limit, log_softmax, maximum, rest_of, softmax
+from .agnostic import (
+    Maximum,
+    below_maximum,
+    beside,
+    constant,
+    has_no_limit,
+    log_softmax,
+    maximum,
+    rest_of,
+    softmax,
+)
 
-Array = NDArray[Any]
+Array = Any  # of NumPy or of another library
 
-__all__ = ["cross_entropy", "entropy", "kl_divergence"]
+__all__ = [
+    "cross_entropy",
+    "cross_entropy_gradient",
+    "entropy",
+    "kl_divergence",
+    "label_weights",
+    "logcumsumexp",
+    "one_hot",
+]
+
+INF, NAN = float("inf"), float("nan")
 
 
-def cross_entropy(x: Array, q: Array, where: Array | None) -> tuple[Array, Array]:
-    """sum(q * -log(p)) for p = softmax(x), and its gradient sum(q) * p - q.
+def one_hot(classes: Array, x: Array, xp: Any = np) -> Array:
+    """1 at each row's class: nowhere for class -1, and NaN for one past the last."""
+    n = x.shape[-1]
+    here = xp.arange(n, **beside(x, xp)) == classes[..., None]
+    return xp.where(classes[..., None] >= n, NAN, xp.where(here, xp.ones_like(x), 0.0))
 
-    0 * inf is 0, and where sum(q) * p - q cancels, 1 - p is rest / (1 + rest).
-    """
-    if x.shape[-1] == 0:
-        return np.zeros(x.shape[:-1], x.dtype), x
-    log_p, p = log_softmax(x, where, None, 0), softmax(x, where, None, 0)
-    cost = np.where(q == 0, 0, q * -log_p).sum(axis=-1)
-    cost = np.where(np.isnan(p).all(axis=-1) & np.isnan(x).any(axis=-1), np.nan, cost)
-    top = maximum(x, where, np)
-    rest = rest_of(below_maximum(x, where, None, top, np), top, np)
-    first = np.arange(x.shape[-1]) == top.first
-    elsewhere = np.where(first, 0, q).sum(axis=-1, keepdims=True)
-    total = q.sum(axis=-1, keepdims=True)
+
+def label_weights(
+    given: Array, where: Array | None, weight: Array | None, smoothing: float, xp: Any = np
+) -> Array:
+    """What each class counts for in the loss: q of `given`, one-hot or probabilities."""
+    if smoothing:
+        part = xp.ones_like(given)
+        part = part if where is None else xp.where(where, part, 0.0)
+        count = xp.sum(part, axis=-1, keepdims=True)
+        spread = part * smoothing / xp.where(count == 0, 1.0, count)
+        given = (1 - smoothing) * given + spread
+    return given if weight is None else given * weight
+
+
+def cross_entropy(x: Array, q: Array, where: Array | None, xp: Any = np) -> Array:
+    """sum(q * -log(p)) for p = softmax(x), as q * (log1p(rest) + (max - x)); 0 * inf is 0."""
+    if 0 in x.shape:
+        return xp.sum(x, axis=-1)
+    top = maximum(x, where, xp)
+    below = below_maximum(x, where, None, top, xp)
+    if where is not None:  # labels there cost inf, whose gradient is p: it adds up to 1, not to 0
+        held = xp.take_along_axis(xp.where(where, x, -INF), top.first, axis=-1)
+        below = xp.where(where, below, -INF - xp.where(xp.isfinite(held), held, 0.0))
+    surprise = xp.log1p(rest_of(below, top, xp)) - below
+    surprise = xp.where(top.ties & has_no_limit(top), NAN, surprise)
+    free = (q == 0) & ((surprise == INF) | has_no_limit(top))
+    cost = xp.sum(q * xp.where(free, 0.0, surprise), axis=-1)
+    return xp.where(xp.isnan(top.value[..., 0]), NAN, cost)
+
+
+def cross_entropy_gradient(x: Array, q: Array, where: Array | None, xp: Any = np) -> Array:
+    """sum(q) * p - q; where that cancels, 1 - p is rest / (1 + rest)."""
+    if 0 in x.shape:
+        return x
+    p, top = softmax(x, where, None, 0, xp), maximum(x, where, xp)
+    rest = rest_of(below_maximum(x, where, None, top, xp), top, xp)
+    elsewhere = xp.sum(xp.where(top.chosen, 0.0, q), axis=-1, keepdims=True)
+    total = xp.sum(q, axis=-1, keepdims=True)
     missing = total * (rest / (1 + rest))
-    near = first & (q > missing) & ~np.isnan(p)
-    gradient = np.where(near, elsewhere - missing, total * p - q)
-    return cost, gradient if where is None else np.where(where, gradient, 0)
+    near = top.chosen & (q > missing) & ~xp.isnan(p)
+    gradient = xp.where(near, elsewhere - missing, total * p - q)
+    return gradient if where is None else xp.where(where, gradient, 0.0)
 
 
-def entropy(x: Array, where: Array | None, temperature: Array | None) -> Array:
+def entropy(x: Array, where: Array | None, temperature: Array | None, xp: Any = np) -> Array:
     """-sum(p * log(p)) as log1p(rest) + sum(p * (max - x)): no term is negative."""
-    if x.shape[-1] == 0:
-        return np.zeros(x.shape[:-1], x.dtype)
-    top = maximum(x, where, np)
-    below = below_maximum(x, where, temperature, top, np)
-    terms = np.exp(below)
+    if 0 in x.shape:
+        return xp.sum(x, axis=-1)
+    top = maximum(x, where, xp)
+    below = below_maximum(x, where, temperature, top, xp)
+    terms = xp.exp(below)
     if temperature is None:  # half an ulp of 800 is 5e-14, relative, of exp(-800)
-        lost = _lost(x, np.take_along_axis(x, top.first, axis=-1), below)
-        terms *= 1 + np.where(np.isfinite(lost), lost, 0)
-    np.put_along_axis(terms, top.first, 0, axis=-1)
-    rest = terms.sum(axis=-1, keepdims=True)
-    terms = np.where(terms == 0, terms, terms * -below)
-    value = np.log1p(rest) + terms.sum(axis=-1, keepdims=True) / (1 + rest)
-    settled: Array = np.where(has_no_limit(top), np.nan, value)[..., 0]
-    return settled
+        terms = terms * (1 + _lost_below(x, below, top, xp))
+    terms = xp.where(top.chosen, 0.0, terms)
+    rest = xp.sum(terms, axis=-1, keepdims=True)
+    gaps = xp.where(terms == 0, 0.0, -below)  # 0 * inf is 0
+    value = xp.log1p(rest) + xp.sum(terms * gaps, axis=-1, keepdims=True) / (1 + rest)
+    value = xp.where(xp.isnan(top.value), NAN, value)
+    return xp.where(has_no_limit(top), NAN, value)[..., 0]
 
 
-def kl_divergence(x: Array, y: Array, where: Array | None) -> Array:
+def kl_divergence(x: Array, y: Array, where: Array | None, xp: Any = np) -> Array:
     """sum(p * log(p / q)) as sum(p * d - p + q) with d = log(p / q): no term is negative."""
-    if x.shape[-1] == 0:
-        return np.zeros(x.shape[:-1], x.dtype)
-    p, q = softmax(x, where, None, 0), softmax(y, where, None, 0)
-    d = _log_ratio(x, y, q, where)
-    terms = np.where(np.abs(d) <= 1, q * _small_divergence(d), p * (d - 1) + q)
-    divergence: Array = np.where(p == 0, q, terms).sum(axis=-1)
-    return divergence
+    if 0 in x.shape:
+        return xp.sum(x, axis=-1)
+    p, q = softmax(x, where, None, 0, xp), softmax(y, where, None, 0, xp)
+    d = _log_ratio(x, y, q, where, xp)
+    near = xp.abs(d) <= 1
+    small = q * _small_divergence(xp.where(near, d, 0.0), xp)
+    large = p * (xp.where(near | (p == 0), 0.0, d) - 1) + q  # q alone where p is 0
+    return xp.sum(xp.where(near & (p != 0), small, large), axis=-1)
 
 
-def _lost(x: Array, y: Array, difference: Array) -> Array:
-    """What rounding took off x - y: Knuth's TwoSum."""
+def logcumsumexp(x: Array, xp: Any = np) -> Array:
+    """log(sum(exp(x))) of each prefix, as max + log1p(rest): a scan by doubling."""
+    top, rest, reach = x, xp.zeros_like(x), 1
+    while reach < x.shape[-1]:  # each covers the last `reach` entries; join it with those before
+        edge = xp.zeros_like(x[..., :reach])
+        earlier = xp.concat([edge - INF, top[..., :-reach]], axis=-1)
+        earlier_rest = xp.concat([edge, rest[..., :-reach]], axis=-1)
+        before = (earlier >= top) | xp.isnan(earlier)
+        high, low = xp.where(before, earlier, top), xp.where(before, top, earlier)
+        high_rest = xp.where(before, earlier_rest, rest)
+        low_rest = xp.where(before, rest, earlier_rest)
+        gone = (low == -INF) | (high == INF)
+        below = xp.where(gone, -INF, xp.where(gone, 0.0, low) - xp.where(gone, 0.0, high))
+        top, rest = high, high_rest + (1 + low_rest) * xp.exp(below)
+        reach *= 2
+    return top + xp.log1p(rest)
+
+
+def _lost(x: Array, y: Array, difference: Array, xp: Any) -> Array:
+    """What rounding took off x - y: Knuth's TwoSum, and 0 where that is not finite."""
+    x, y, difference = constant(x), constant(y), constant(difference)
     back = difference - x
-    lost: Array = (x - (difference - back)) + (-y - back)
-    return lost
+    lost = (x - (difference - back)) + (-y - back)
+    return xp.where(xp.isfinite(lost), lost, 0.0)
 
 
-def _small_divergence(d: Array) -> Array:
+def _lost_below(x: Array, below: Array, top: Maximum, xp: Any) -> Array:
+    return _lost(x, xp.take_along_axis(x, top.first, axis=-1), below, xp)
+
+
+def _small_divergence(d: Array, xp: Any) -> Array:
     """exp(d) * d - exp(d) + 1 for abs(d) <= 1: d**2 / 2 + d**3 / 3 + d**4 / 8 + ..."""
-    value: Array = np.zeros_like(d)
+    value = xp.zeros_like(d)
     for k in range(22, 1, -1):
         value = value * d + (k - 1) / math.factorial(k)
-    value *= d * d
-    return value
+    return value * (d * d)
 
 
-def _log_ratio(x: Array, y: Array, q: Array, where: Array | None) -> Array:
+def _log_ratio(x: Array, y: Array, q: Array, where: Array | None, xp: Any) -> Array:
     """log(p / q) for p = softmax(x) and q = softmax(y).
 
     Where p and q are near, two logarithms would leave nothing of it: for x = y + 1e-9 * z neither
     has the digits. There it is v - log(sum(q * exp(v))) with v = x - y less its value at one place.
     """
-    apart = log_softmax(x, where, None, 0) - log_softmax(y, where, None, 0)
-    gone = (q == 0) & ~(x > -np.inf)
+    apart = log_softmax(x, where, None, 0, xp) - log_softmax(y, where, None, 0, xp)
+    gone = (q == 0) & ~(x > -INF)
     gone = gone if where is None else gone | ~where
-    u = np.where(gone, 0, x - y)
-    low = np.where(gone, 0, _lost(x, y, u))
-    k = np.argmax(q, axis=-1, keepdims=True)
-    v = (u - np.take_along_axis(u, k, -1)) + (low - np.take_along_axis(low, k, -1))
-    v = np.where(gone, 0, v)
-    near = np.abs(v).max(axis=-1, keepdims=True) <= 1
-    v = np.where(near, v, 0)
-    close = v - np.log1p((q * np.expm1(v)).sum(axis=-1, keepdims=True))
-    return np.where(gone, 0, np.where(near, close, apart))
+    u = xp.where(gone, 0.0, x - y)
+    low = xp.where(gone, 0.0, _lost(x, y, u, xp))
+    k = xp.argmax(q, axis=-1, keepdims=True)
+    v = u - xp.take_along_axis(u, k, axis=-1)
+    v = xp.where(gone, 0.0, v + (low - xp.take_along_axis(low, k, axis=-1)))
+    near = xp.max(xp.abs(v), axis=-1, keepdims=True) <= 1
+    v = xp.where(near, v, 0.0)
+    close = v - xp.log1p(xp.sum(q * xp.expm1(v), axis=-1, keepdims=True))
+    return xp.where(gone, 0.0, xp.where(near, close, apart))

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from . import agnostic_losses
+from . import agnostic_losses, tensor_losses
 from .arguments.information import EntropyArguments, validate_divergence, validate_entropy
 from .blocks import blocks, readied
 from .roads import every_array
@@ -19,7 +19,7 @@ __all__ = ["entropy", "kl_divergence"]
 Array = NDArray[Any]
 
 
-@every_array(result="reduced")
+@every_array(tensor_losses.entropy, result="reduced")
 def entropy(
     x: ArrayLike,
     axis: int | tuple[int, ...] | None = -1,
@@ -69,6 +69,9 @@ def entropy(
     relative to that one: both are at least 0, so that a distribution that is nearly certain keeps
     its digits.
 
+    Tensors that need a gradient, JAX and array-API arrays come back as themselves: differentiable,
+    traceable, and computed in their own dtype, float32 at least.
+
     With one +inf it is 0, as it is with nothing that takes part. It is NaN where the softmax is.
     Plain NumPy, 1 MB at a time.
 
@@ -91,7 +94,7 @@ def entropy(
     return _wrap(rows)
 
 
-@every_array(result="reduced")
+@every_array(tensor_losses.kl_divergence, result="reduced")
 def kl_divergence(
     p_logits: ArrayLike,
     q_logits: ArrayLike,
@@ -140,6 +143,9 @@ def kl_divergence(
     leaves noise. Worst error in float64: 1e-14 relative, to what the difference ``p_logits -
     q_logits`` of the given numbers makes it; float32 and narrower are computed in float64 and
     rounded once.
+
+    Tensors that need a gradient, JAX and array-API arrays come back as themselves: differentiable,
+    traceable, and computed in their own dtype, float32 at least.
 
     An entry of probability 0 in p costs nothing; of probability 0 in q alone it costs +inf. NaN
     where either softmax is. Plain NumPy, 1 MB at a time.

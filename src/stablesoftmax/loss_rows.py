@@ -126,17 +126,16 @@ def _run_kernel(name: KernelName, rows: LossRows) -> None:
 
 def _run_agnostic(rows: LossRows) -> None:
     call, x = rows.call, readied(rows.x, rows.where, rows.call.dtype)
-    given = np.zeros(x.shape, x.dtype) if rows.targets is None else rows.targets
-    if rows.classes is not None:
-        given = (np.arange(x.shape[-1]) == rows.classes[..., None]).astype(x.dtype)
-    part = np.ones(x.shape, bool) if rows.where is None else rows.where
-    smoothing = part * call.label_smoothing / np.maximum(1, part.sum(axis=-1, keepdims=True))
-    q = (1 - call.label_smoothing) * given + smoothing
-    q = q if call.weight is None else q * call.weight
-    loss, gradient = agnostic_losses.cross_entropy(x, q, rows.where)
-    ignored = np.zeros(loss.shape, bool) if rows.classes is None else rows.classes < 0
-    rows.loss[...] = np.where(ignored, 0, loss)
+    ignored = np.zeros(x.shape[:-1], bool)
+    if rows.targets is not None:
+        given = rows.targets.astype(x.dtype)
+    else:
+        assert rows.classes is not None
+        given, ignored = agnostic_losses.one_hot(rows.classes, x), rows.classes < 0
+    q = agnostic_losses.label_weights(given, rows.where, call.weight, call.label_smoothing)
+    rows.loss[...] = np.where(ignored, 0, agnostic_losses.cross_entropy(x, q, rows.where))
     if rows.gradient is not None:
+        gradient = agnostic_losses.cross_entropy_gradient(x, q, rows.where)
         rows.gradient[...] = np.where(ignored[..., None], 0, gradient / rows.divisor)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from numpy.typing import ArrayLike, NDArray
 
+from . import tensor_losses
 from .arguments.losses import validate_loss, validate_selection
 from .loss_rows import (
     normalise,
@@ -20,7 +21,7 @@ from .roads import every_array
 __all__ = ["cross_entropy", "cross_entropy_with_grad", "selected_log_softmax"]
 
 
-@every_array(result="other")
+@every_array(tensor_losses.cross_entropy, result="other")
 def cross_entropy(
     logits: ArrayLike,
     labels: ArrayLike,
@@ -92,6 +93,10 @@ def cross_entropy(
     there, and +inf otherwise. Where the softmax has no limit (several +inf at the label, or
     nothing but -inf) the loss is NaN, as it is for a row with a NaN.
 
+    Tensors that need a gradient, JAX and array-API arrays come back as themselves: differentiable,
+    traceable, and computed in their own dtype, float32 at least. Under a trace
+    a class out of range gives NaN.
+
     The logits are read once, in place, and nothing of their size is allocated. Integers and
     foreign byte order are copied 1 MB at a time. longdouble is computed in plain NumPy.
 
@@ -127,7 +132,7 @@ def cross_entropy(
     return wrap(rows)
 
 
-@every_array(result=("other", "like"))
+@every_array(tensor_losses.cross_entropy_with_grad, result=("other", "like"))
 def cross_entropy_with_grad(
     logits: ArrayLike,
     labels: ArrayLike,
@@ -193,6 +198,9 @@ def cross_entropy_with_grad(
     probability 1 there, and a label of probability 0 costs +inf but has the gradient -q. It is NaN
     where the softmax is.
 
+    Tensors that need a gradient, JAX and array-API arrays come back as themselves: differentiable,
+    traceable, and computed in their own dtype, float32 at least.
+
     The logits are read twice, a gradient is written once, and nothing else of that size is
     allocated.
 
@@ -220,7 +228,7 @@ def cross_entropy_with_grad(
     return wrap(rows), rows.result
 
 
-@every_array(result="other")
+@every_array(tensor_losses.selected_log_softmax, result="other")
 def selected_log_softmax(
     x: ArrayLike, index: ArrayLike, axis: int = -1, *, temperature: ArrayLike = 1.0
 ) -> Any:
@@ -264,6 +272,10 @@ def selected_log_softmax(
     -----
     Worst error: 1.5 ULP in float32 and float64, 0.51 ULP in float16 and bfloat16. A temperature
     adds 1 ULP in float32 and float64.
+
+    Tensors that need a gradient, JAX and array-API arrays come back as themselves: differentiable,
+    traceable, and computed in their own dtype, float32 at least. Under a trace
+    an index out of range gives NaN, and log_softmax(x) is computed whole.
 
     ``log_softmax(x)`` of 4096 tokens and 128,000 words is 2 GB of which a language model's trainer
     wants 16 kB. Here nothing of the size of `x` is allocated: it is read once, in place.

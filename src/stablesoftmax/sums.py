@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from . import _core
+from . import _core, tensor_losses
 from .arguments.sums import MeanArguments, ScanArguments, validate_mean, validate_scan
 from .arrays import kernel_name
 from .blocks import blocks, readable, readied
@@ -21,7 +21,7 @@ __all__ = ["logcumsumexp", "logmeanexp"]
 Array = NDArray[Any]
 
 
-@every_array(result="reduced")
+@every_array(tensor_losses.logmeanexp, result="reduced")
 def logmeanexp(
     x: ArrayLike,
     axis: int | tuple[int, ...] | None = None,
@@ -67,6 +67,9 @@ def logmeanexp(
     κ = (abs(m) + log1p(r) + log(n)) / abs(result), which measures how far the maximum m, the rest
     and log(n) cancel; in float32 and narrower 0.51 ULP for κ up to 1e6.
 
+    Tensors that need a gradient, JAX and array-API arrays come back as themselves: differentiable,
+    traceable, and computed in float64 where they have it.
+
     Examples
     --------
     >>> from stablesoftmax import logmeanexp
@@ -94,7 +97,7 @@ def _rounded_mean(call: MeanArguments, total: Any) -> Any:
         return np.asarray(mean).astype(call.dtype)[()]
 
 
-@every_array(result="like")
+@every_array(tensor_losses.logcumsumexp, result="like")
 def logcumsumexp(x: ArrayLike, axis: int = -1) -> Any:
     r"""Logarithm of the cumulative sum of exponentials.
 
@@ -128,6 +131,9 @@ def logcumsumexp(x: ArrayLike, axis: int = -1) -> Any:
     Worst error at any length: 1.5 ULP times κ in float32 and float64, 0.51 ULP in float16 and
     bfloat16 for κ up to 16, where κ = (abs(m) + log1p(r)) / abs(result) measures how far the
     prefix's maximum m and the rest cancel.
+
+    Tensors that need a gradient, JAX and array-API arrays come back as themselves: differentiable,
+    traceable, and computed in their own dtype, float32 at least, by a scan of log2(n) passes.
 
     -inf until the first entry that is not; +inf from a +inf on, and NaN from a NaN on. longdouble
     is computed by ``numpy.logaddexp.accumulate``.

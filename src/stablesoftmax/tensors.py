@@ -30,7 +30,18 @@ Array = Any  # of the library in question
 
 NUMPY_KNOWS = {*FLOATS, *COMPLEX, *INTEGERS, "bool"}  # bfloat16 with the help of ml_dtypes
 
-__all__ = ["has_kernel_road", "log_softmax", "logsumexp", "namespace", "softmax", "through_numpy"]
+__all__ = [
+    "as_rows",
+    "has_kernel_road",
+    "log_softmax",
+    "logsumexp",
+    "namespace",
+    "normalise",
+    "quiet",
+    "softmax",
+    "spread",
+    "through_numpy",
+]
 
 
 # ---- the agnostic road -------------------------------------------------------------------------
@@ -40,12 +51,12 @@ def _mapping(function: Callable[..., Any], x: Array, axis: Any = -1, **options: 
     """Compute softmax or log_softmax."""
     xp = namespace(x)
     call = validate(xp, x, axis, **options)
-    with _quiet(x):
-        rows, where, temperature, _ = _normalise(call)
+    with quiet(x):
+        rows, where, temperature, _ = normalise(call)
         if call.refuse_undefined:
             _refuse_undefined(call, rows, where)
         y = function(rows, where, temperature, call.undefined, xp=xp)
-        return _spread(call, xp.astype(y, call.dtype))
+        return spread(call, xp.astype(y, call.dtype))
 
 
 softmax = partial(_mapping, agnostic.softmax)
@@ -56,9 +67,9 @@ def logsumexp(x: Array, axis: Any = None, *, return_sign: bool = False, **option
     """Compute logsumexp, of a pair of arrays with the sign."""
     xp = namespace(x)
     call = validate(xp, x, axis, **options)
-    with _quiet(x):
-        rows, where, _, shift = _normalise(call)
-        b = None if call.b is None else _rows(call, xp.astype(call.b, call.computed))
+    with quiet(x):
+        rows, where, _, shift = normalise(call)
+        b = None if call.b is None else as_rows(call, xp.astype(call.b, call.computed))
         if return_sign:
             value, sign = agnostic.signed_logsumexp(rows, where, b, xp=xp)
         else:
@@ -94,16 +105,16 @@ def namespace(x: Array) -> Any:
         ) from None
 
 
-def _quiet(x: Array) -> contextlib.AbstractContextManager[Any]:
+def quiet(x: Array) -> contextlib.AbstractContextManager[Any]:
     """Silence the warnings of what is NumPy inside; torch.compile knows no such switch."""
     return contextlib.nullcontext() if library(x) == "torch" else np.errstate(all="ignore")
 
 
-def _normalise(call: TensorArguments) -> tuple[Array, Array | None, Array | None, Array | None]:
+def normalise(call: TensorArguments) -> tuple[Array, Array | None, Array | None, Array | None]:
     """Return x, where and temperature as rows, and what was taken off the rows of integers."""
     xp, shift = call.xp, None
-    x = _rows(call, call.x)
-    where = None if call.where is None else _rows(call, call.where)
+    x = as_rows(call, call.x)
+    where = None if call.where is None else as_rows(call, call.where)
     if name_of(x.dtype) in INTEGERS and x.shape[-1]:
         x, shift = _below_maximum(x, where, call)
     else:
@@ -111,7 +122,7 @@ def _normalise(call: TensorArguments) -> tuple[Array, Array | None, Array | None
     temperature = call.temperature
     if temperature is not None:
         real = xp.real(x) if _complex(call) else x
-        temperature = xp.astype(_rows(call, temperature)[..., 0], real.dtype)
+        temperature = xp.astype(as_rows(call, temperature)[..., 0], real.dtype)
     return x, where, temperature, shift
 
 
@@ -140,7 +151,7 @@ def _order(call: TensorArguments) -> tuple[int, ...]:
     return (*(i for i in range(len(call.x.shape)) if i not in call.axes), *call.axes)
 
 
-def _rows(call: TensorArguments, a: Array) -> Array:
+def as_rows(call: TensorArguments, a: Array) -> Array:
     """See a as rows: the batch first, and all reduced axes as the last one."""
     shape = [a.shape[i] for i in _order(call)]
     batch = len(shape) - len(call.axes)
@@ -150,8 +161,8 @@ def _rows(call: TensorArguments, a: Array) -> Array:
     return a
 
 
-def _spread(call: TensorArguments, y: Array) -> Array:
-    """Undo `_rows`."""
+def spread(call: TensorArguments, y: Array) -> Array:
+    """Undo `as_rows`."""
     order = _order(call)
     y = call.xp.reshape(y, tuple(call.x.shape[i] for i in order))
     back = tuple(order.index(i) for i in range(len(order)))

@@ -64,8 +64,6 @@ def validate_loss(
     else:
         integer(ignore_index)
         targets = probabilities(labels, x.shape)
-    if not isinstance(reduction, str) or reduction not in REDUCTIONS:
-        raise ValueError(f"reduction must be one of {', '.join(REDUCTIONS)}, got {reduction!r}")
     return LossArguments(
         logits=x,
         axis=axis,
@@ -75,8 +73,15 @@ def validate_loss(
         weight=None if weight is None else weights(weight, x.shape[axis]),
         label_smoothing=fraction(label_smoothing),
         where=mask_of(where, x.shape),
-        reduction=reduction,
+        reduction=reduction_of(reduction),
     )
+
+
+def reduction_of(reduction: str) -> str:
+    """Return how the losses of the rows are reduced."""
+    if not isinstance(reduction, str) or reduction not in REDUCTIONS:
+        raise ValueError(f"reduction must be one of {', '.join(REDUCTIONS)}, got {reduction!r}")
+    return reduction
 
 
 def validate_selection(
@@ -89,14 +94,7 @@ def validate_selection(
     places = as_array(index, "index")
     if places.dtype.kind not in "iu":
         raise TypeError(f"index must be of an integer dtype, got {places.dtype}")
-    batch = without(x.shape, axis)
-    single = places.shape == batch
-    if not single and (places.ndim != x.ndim or without(places.shape, axis) != batch):
-        anything = (*x.shape[:axis], "k", *x.shape[axis + 1 :])
-        raise ValueError(
-            f"index must have shape {batch} or ({', '.join(map(str, anything))}), "
-            f"got {places.shape} for x of shape {x.shape}"
-        )
+    single = one_a_row(places.shape, x.shape, axis)
     n = x.shape[axis]
     if places.size and not (places.min() >= 0 and places.max() < n):
         bad = (places < 0) | (places >= n)
@@ -129,14 +127,49 @@ def one_axis(axis: int, ndim: int, name: str) -> int:
     return axis_of(axis, ndim)
 
 
-def class_numbers(labels: Array, shape: tuple[int, ...], axis: int, *, ignored: int) -> Array:
-    """Return the classes as int64, with -1 for what is ignored."""
-    batch, count = without(shape, axis), shape[axis]
-    if labels.shape != batch:
+def one_a_row(index: tuple[int, ...], shape: tuple[int, ...], axis: int) -> bool:
+    """Whether an index of this shape has one entry for each row, and no axis of entries."""
+    batch = without(shape, axis)
+    if index == batch:
+        return True
+    if len(index) != len(shape) or without(index, axis) != batch:
+        anything = (*shape[:axis], "k", *shape[axis + 1 :])
+        raise ValueError(
+            f"index must have shape {batch} or ({', '.join(map(str, anything))}), "
+            f"got {index} for x of shape {shape}"
+        )
+    return False
+
+
+def class_shape(labels: tuple[int, ...], shape: tuple[int, ...], axis: int) -> None:
+    """Check that there is one class a row."""
+    batch = without(shape, axis)
+    if labels != batch:
         raise ValueError(
             f"labels of classes must have shape {batch}, logits' {shape} without axis {axis}, "
-            f"got {labels.shape}"
+            f"got {labels}"
         )
+
+
+def probability_shape(labels: tuple[int, ...], shape: tuple[int, ...]) -> None:
+    """Check that there is one probability for each logit."""
+    if labels != shape:
+        raise ValueError(
+            f"labels that are probabilities must have logits' shape {shape}, got {labels}; "
+            "classes must be integers"
+        )
+
+
+def weight_shape(weight: tuple[int, ...], count: int) -> None:
+    """Check that there is one weight for each class."""
+    if weight != (count,):
+        raise ValueError(f"weight must have shape ({count},), one for each class, got {weight}")
+
+
+def class_numbers(labels: Array, shape: tuple[int, ...], axis: int, *, ignored: int) -> Array:
+    """Return the classes as int64, with -1 for what is ignored."""
+    count = shape[axis]
+    class_shape(labels.shape, shape, axis)
     skipped = labels == ignored
     bad = ~skipped & ((labels < 0) | (labels >= count))
     if bad.any():
@@ -155,11 +188,7 @@ def probabilities(labels: Array, shape: tuple[int, ...]) -> Array:
             f"labels must be integers (classes) or real floating-point numbers (probabilities), "
             f"got dtype {labels.dtype}"
         )
-    if labels.shape != shape:
-        raise ValueError(
-            f"labels that are probabilities must have logits' shape {shape}, got {labels.shape}; "
-            "classes must be integers"
-        )
+    probability_shape(labels.shape, shape)
     with np.errstate(all="ignore"):
         fine = not labels.size or (labels.min() >= 0 and labels.max() < np.inf)
         if not fine:
@@ -175,8 +204,7 @@ def weights(weight: ArrayLike, count: int) -> Array:
     w = as_array(weight, "weight")
     if w.dtype.kind not in "iu" and (not is_floating(w.dtype) or w.dtype.kind == "c"):
         raise TypeError(f"weight must hold real numbers, got dtype {w.dtype}")
-    if w.shape != (count,):
-        raise ValueError(f"weight must have shape ({count},), one for each class, got {w.shape}")
+    weight_shape(w.shape, count)
     with np.errstate(all="ignore"):
         w = np.ascontiguousarray(w, np.float64)
         bad = ~((w >= 0) & (w < np.inf))

@@ -55,13 +55,13 @@ def validate(
             f"of {library(x)}: leave it out"
         )
     weak = type(b) in (int, float)  # as in NumPy, a plain number widens nothing
-    b = None if b is None else _array(b, x, xp)
+    b = None if b is None else array(b, x, xp)
     computed, result = dtypes(xp, x, None if weak else b, dtype)
     if b is not None:
         if weak:
             b = xp.astype(b, computed)
-        computed = xp.result_type(computed, _widest(xp))
-        x, b = _broadcast(xp, x, b)
+        computed = xp.result_type(computed, widest(xp))
+        x, b = broadcast(xp, x, b)
     axes = axes_of(axis, len(x.shape))
     kept = tuple(1 if i in axes else n for i, n in enumerate(x.shape))
     if not isinstance(undefined, str) or undefined not in UNDEFINED:
@@ -83,9 +83,9 @@ def validate(
 
 def dtypes(xp: Any, x: Array, b: Array | None, dtype: Any) -> tuple[Any, Any]:
     """Return what to compute in, and the result's dtype."""
-    result = _floating(xp, x.dtype, "x")
+    result = floating(xp, x.dtype, "x")
     if b is not None:
-        result = xp.result_type(result, _floating(xp, b.dtype, "b"))
+        result = xp.result_type(result, floating(xp, b.dtype, "b"))
     asked = result if dtype is None else _asked(xp, dtype)
     if name_of(result) in COMPLEX and name_of(asked) not in COMPLEX:
         raise TypeError(f"dtype must be complex for a complex x, got {name_of(asked)}")
@@ -119,19 +119,20 @@ def known(flag: Array) -> bool | None:
         return None
 
 
-def _floating(xp: Any, dtype: Any, name: str) -> Any:
+def floating(xp: Any, dtype: Any, name: str) -> Any:
+    """Return the dtype of the result: the widest real one for integers."""
     named = name_of(dtype)
     if named in FLOATS or named in COMPLEX:
         return dtype
     if named in INTEGERS:
-        return _widest(xp)
+        return widest(xp)
     hint = f": pass where={name} if it is a mask" if named == "bool" else ""
     raise TypeError(
         f"{name} has dtype {named}; accepted are integer, floating-point and complex dtypes{hint}"
     )
 
 
-def _widest(xp: Any) -> Any:
+def widest(xp: Any) -> Any:
     """Return float64, or float32 where the library has no wider one (JAX unless told so)."""
     has = xp.__array_namespace_info__().dtypes(kind="real floating")
     return has.get("float64", has["float32"])
@@ -146,19 +147,21 @@ def _asked(xp: Any, dtype: Any) -> Any:
             named = ""
     if named not in FLOATS and named not in COMPLEX:
         raise TypeError(f"dtype must be a floating-point or complex dtype, got {dtype!r}")
-    if named in ("float64", "complex128") and _widest(xp) != xp.float64:
+    if named in ("float64", "complex128") and widest(xp) != xp.float64:
         raise TypeError(f"dtype {named} is switched off: jax.config.update('jax_enable_x64', True)")
     return getattr(xp, named)
 
 
-def _array(a: Any, x: Array, xp: Any) -> Array:
-    return a if hasattr(a, "dtype") and type(a) is type(x) else xp.asarray(a, **beside(x, xp))
+def array(a: Any, x: Array, xp: Any) -> Array:
+    """Return a as an array of x's library, and as it is if it is one: with its gradient."""
+    ours = hasattr(a, "dtype") and library(a) == library(x)
+    return a if ours else xp.asarray(a, **beside(x, xp))
 
 
 def _mask(where: Any, x: Array, xp: Any) -> Array | None:
     if where is None:
         return None
-    mask = _array(where, x, xp)
+    mask = array(where, x, xp)
     if name_of(mask.dtype) != "bool":
         raise TypeError(f"where must be bool, got dtype {name_of(mask.dtype)}: pass where != 0")
     if not _fits(mask.shape, x.shape):
@@ -206,13 +209,17 @@ def _fits(shape: tuple[int, ...], target: tuple[int, ...]) -> bool:
     return all(n == m or n == 1 for n, m in zip(shape, last, strict=True))
 
 
-def _broadcast(xp: Any, x: Array, b: Array) -> tuple[Array, Array]:
+def broadcast(
+    xp: Any, x: Array, b: Array, names: tuple[str, str] = ("x", "b")
+) -> tuple[Array, Array]:
+    """Return both in one shape."""
     shape = [1] * max(len(x.shape), len(b.shape))
     for a in (x, b):
         for i in range(1, len(a.shape) + 1):
             shape[-i] = a.shape[-i] if shape[-i] == 1 else shape[-i]
     if not (_fits(x.shape, tuple(shape)) and _fits(b.shape, tuple(shape))):
         raise ValueError(
-            f"b of shape {tuple(b.shape)} does not broadcast with x of shape {tuple(x.shape)}"
+            f"{names[1]} of shape {tuple(b.shape)} does not broadcast with {names[0]} of shape "
+            f"{tuple(x.shape)}"
         )
     return xp.broadcast_to(x, tuple(shape)), xp.broadcast_to(b, tuple(shape))

@@ -1,0 +1,183 @@
+"""The losses and their kin for arrays of torch, JAX, CuPy and the array API, over `agnostic`.
+
+They compute in the dtype of the logits, float32 at least.
+"""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any, NamedTuple
+
+from . import agnostic, agnostic_losses, tensors
+from .arguments.tensor_losses import (
+    LossTensors,
+    validate_divergence,
+    validate_entropy,
+    validate_loss,
+    validate_scan,
+    validate_selection,
+)
+from .arguments.tensors import TensorArguments, validate, widest
+from .tensors import as_rows, namespace, normalise, quiet, spread
+
+Array = Any  # of the library in question
+
+__all__ = [
+    "cross_entropy",
+    "cross_entropy_with_grad",
+    "entropy",
+    "kl_divergence",
+    "logcumsumexp",
+    "logmeanexp",
+    "selected_log_softmax",
+]
+
+
+# ---- cross-entropy -----------------------------------------------------------------------------
+
+
+class Rows(NamedTuple):
+    """A loss seen as rows, the classes on the last axis."""
+
+    x: Array  # 0 in rows that are ignored: there is no gradient to be made NaN
+    q: Array
+    where: Array | None
+    ignored: Array | None  # which rows are
+    divisor: Any  # of the sum and of its gradient
+
+
+def cross_entropy(logits: Array, labels: Any, *args: Any, **options: Any) -> Array:
+    """Compute the loss."""
+    xp = namespace(logits)
+    call = validate_loss(xp, logits, labels, *args, **options)
+    with quiet(logits):
+        return _loss(call, _rows(call))
+
+
+def cross_entropy_with_grad(
+    logits: Array, labels: Any, *args: Any, **options: Any
+) -> tuple[Array, Array]:
+    """Compute the loss, and its gradient without the library's own differentiation."""
+    xp = namespace(logits)
+    call = validate_loss(xp, logits, labels, *args, **options)
+    with quiet(logits):
+        rows = _rows(call)
+        g = agnostic_losses.cross_entropy_gradient(rows.x, rows.q, rows.where, xp=xp)
+        g = g / rows.divisor
+        if rows.ignored is not None:
+            g = xp.where(rows.ignored[..., None], 0.0, g)
+        g = spread(call.softmax, xp.astype(g, call.softmax.dtype))
+        return _loss(call, rows), g
+
+
+def _rows(call: LossTensors) -> Rows:
+    """See the arguments as rows."""
+    softmax, xp, classes = call.softmax, call.softmax.xp, call.classes
+    x, where, _, _ = normalise(softmax)
+    weight = None if call.weight is None else xp.astype(call.weight, x.dtype)
+    ignored = None
+    if classes is not None:
+        ignored = classes < 0
+        x = xp.where(ignored[..., None], 0.0, x)
+        given = agnostic_losses.one_hot(classes, x, xp=xp)
+    else:
+        given = xp.astype(as_rows(softmax, call.targets), x.dtype)
+    q = agnostic_losses.label_weights(given, where, weight, call.label_smoothing, xp=xp)
+    return Rows(x, q, where, ignored, _divisor(call, given, weight))
+
+
+def _divisor(call: LossTensors, given: Array, weight: Array | None) -> Any:
+    """What the mean divides by, NaN for nothing: the weights of the given classes, or the rows."""
+    xp = call.softmax.xp
+    if call.reduction != "mean":
+        return 1.0
+    if call.classes is None:
+        return prod(given.shape[:-1]) or agnostic_losses.NAN
+    total = xp.sum(given if weight is None else given * weight)
+    return xp.where(total == 0, agnostic_losses.NAN, total)
+
+
+def _loss(call: LossTensors, rows: Rows) -> Array:
+    """Compute the losses of the rows and reduce them."""
+    xp = call.softmax.xp
+    loss = agnostic_losses.cross_entropy(rows.x, rows.q, rows.where, xp=xp)
+    if rows.ignored is not None:
+        loss = xp.where(rows.ignored, 0.0, loss)
+    if call.reduction != "none":
+        loss = xp.sum(loss) / rows.divisor
+    return xp.astype(loss, call.softmax.dtype)
+
+
+def selected_log_softmax(x: Array, index: Any, *args: Any, **options: Any) -> Array:
+    """Compute log_softmax and take the chosen entries; NaN where a traced index is out of range."""
+    xp = namespace(x)
+    call = validate_selection(xp, x, index, *args, **options)
+    with quiet(x):
+        softmax, n = call.softmax, x.shape[call.softmax.axes[0]]
+        rows, _, temperature, _ = normalise(softmax)
+        places = as_rows(softmax, call.places)
+        bad = (places < 0) | (places >= n)
+        if 0 in x.shape or 0 in places.shape:
+            y = xp.zeros_like(xp.astype(places, rows.dtype))
+        else:
+            y = agnostic.log_softmax(rows, None, temperature, 0, xp=xp)
+            y = xp.take_along_axis(y, xp.where(bad, 0, places), axis=-1)
+        y = xp.astype(xp.where(bad, agnostic_losses.NAN, y), softmax.dtype)
+        return y[..., 0] if call.single else xp.moveaxis(y, -1, softmax.axes[0])
+
+
+# ---- the entropies -----------------------------------------------------------------------------
+
+
+def entropy(x: Array, *args: Any, **options: Any) -> Array:
+    """Compute the entropy."""
+    xp = namespace(x)
+    call = validate_entropy(xp, x, *args, **options)
+    with quiet(x):
+        rows, where, temperature, _ = normalise(call)
+        y = agnostic_losses.entropy(rows, where, temperature, xp=xp)
+        return _reduced(call, y, call.dtype)
+
+
+def kl_divergence(p_logits: Array, q_logits: Any, *args: Any, **options: Any) -> Array:
+    """Compute the divergence."""
+    xp = namespace(p_logits)
+    p, q = validate_divergence(xp, p_logits, q_logits, *args, **options)
+    with quiet(p_logits):
+        computed = xp.result_type(p.computed, q.computed)
+        x, where, _, _ = normalise(p)
+        y, _, _, _ = normalise(q)
+        x, y = xp.astype(x, computed), xp.astype(y, computed)
+        divergence = agnostic_losses.kl_divergence(x, y, where, xp=xp)
+        return _reduced(p, divergence, xp.result_type(p.dtype, q.dtype))
+
+
+def _reduced(call: TensorArguments, y: Array, dtype: Any) -> Array:
+    return call.xp.reshape(call.xp.astype(y, dtype), call.shape)
+
+
+# ---- sums --------------------------------------------------------------------------------------
+
+
+def logmeanexp(x: Array, axis: Any = None, *, keepdims: bool = False, where: Any = None) -> Array:
+    """Compute logsumexp less the logarithm of the number of entries."""
+    xp = namespace(x)
+    call = validate(xp, x, axis, where=where, keepdims=keepdims)
+    wide = xp.result_type(call.computed, widest(xp))
+    total = tensors.logsumexp(x, call.axes, where=where, keepdims=keepdims, dtype=wide)
+    with quiet(x):
+        ones = xp.ones_like(xp.real(total) if "complex" in str(total.dtype) else total)
+        if call.where is None:
+            count = ones * prod([x.shape[i] for i in call.axes])  # a list: so torch.compile follows
+        else:
+            count = xp.sum(xp.astype(call.where, ones.dtype), axis=call.axes, keepdims=keepdims)
+        return xp.astype(total - xp.log(count), call.dtype)
+
+
+def logcumsumexp(x: Array, *args: Any, **options: Any) -> Array:
+    """Compute the sums of all prefixes."""
+    xp = namespace(x)
+    call = validate_scan(xp, x, *args, **options)
+    with quiet(x):
+        rows = as_rows(call, xp.astype(x, call.computed))
+        return spread(call, xp.astype(agnostic_losses.logcumsumexp(rows, xp=xp), call.dtype))
