@@ -43,7 +43,7 @@ test: $(VENV)/.installed-test
 
 # On top of what `make test` installs; the tests that it skips, and the pages.
 interop: $(VENV)/.installed-test $(VENV)/.installed-interop
-	@$(BIN)/python -m pytest $(addprefix tests/test_,docs.py every_array.py gradients.py import.py losses.py onnx_conformance.py)
+	@$(BIN)/python -m pytest $(addprefix tests/test_,docs.py every_array.py gradients.py import.py losses.py onnx_conformance.py tensor_losses.py)
 
 bench: $(VENV)/.installed-bench
 	@$(BIN)/python benchmarks/run.py
