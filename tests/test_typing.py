@@ -19,12 +19,12 @@ def mypy(path):
 
 
 def pyright(path):
-    if shutil.which("pyright") is None or shutil.which("node") is None:
-        pytest.skip("pyright or node is not installed")
-    code, output = check(["pyright", "--version"])
+    if shutil.which("node") is None:
+        pytest.skip("node, which pyright needs, is not installed")
+    code, output = check([sys.executable, "-m", "pyright", "--version"])
     if code:  # pip's pyright is a wrapper that fetches the real one
         pytest.skip(f"pyright cannot be fetched: {output.strip()[-200:]}")
-    return check(["pyright", "--pythonpath", sys.executable, path])
+    return check([sys.executable, "-m", "pyright", "--pythonpath", sys.executable, path])
 
 
 def check(command):
