@@ -80,6 +80,34 @@ using LossRow = double (*)(const Row &, const Target &, const Context &);
 // The log-probabilities of the `count` elements that `index` names go to y, contiguous. No mask.
 using SelectRow = void (*)(const Row &, const int64_t *index, size_t count, const Context &);
 
+// Some elements of x, contiguous, each with the number of its group's entry.
+struct Members {
+    const char *x;
+    const size_t *entry;
+    size_t count;  // at most most_members
+};
+constexpr size_t most_members = 512;
+
+// One entry for each group and column.
+struct GroupSums {
+    double *max;   // or null: all 0
+    void *sum;     // doubles; for float64, pairs of them. In the end, what the results are made with
+    double *ties;  // members equal to the maximum; null if max is
+};
+
+using AbsorbMembers = void (*)(const Members &, const GroupSums &);
+using ForEntries = void (*)(const GroupSums &, size_t first, size_t last);
+
+// Groups whose members lie anywhere: absorb all; are they trusted? Then settle. Else record the maxima
+// too, settle, absorb again, finish. Then write, members or logsumexp; y is contiguous and may be x.
+struct Scattered {
+    AbsorbMembers absorb, absorb_again;
+    bool (*are_trusted[operations])(const GroupSums &, size_t first, size_t last);
+    ForEntries settle[operations], finish[operations];
+    void (*write[operations])(const Members &, const GroupSums &, char *y);  // not of logsumexp
+    void (*write_logsumexp)(const GroupSums &, size_t first, size_t count, char *y);
+};
+
 struct Kernels {
     const char *name;
     Rows rows[operations][formats];
@@ -89,6 +117,7 @@ struct Kernels {
     IsUndefined is_undefined[formats];
     LossRow loss[formats];
     SelectRow select[formats];
+    Scattered scattered[formats];
     OneRow cumulate[formats];  // log(exp(x_0) + ... + exp(x_i)); no mask, no temperature
 };
 

@@ -13,6 +13,13 @@ using Part = void (*)(void *argument, size_t first, size_t last);
 // on the calling thread alone.
 void parallel_for(size_t count, size_t threads, Part part, void *argument);
 
+// Call f(first, last) over pieces of [0, count), likewise.
+template <class Function>
+void share(size_t count, size_t threads, Function f) {
+    auto part = [](void *argument, size_t first, size_t last) { (*static_cast<Function *>(argument))(first, last); };
+    parallel_for(count, threads, part, &f);
+}
+
 // How many threads a call may use: from STABLESOFTMAX_NUM_THREADS or the CPUs this process may use.
 size_t thread_count();
 void set_thread_count(size_t count);

@@ -52,6 +52,10 @@ INLINE void convert(Vector<float> v, size_t, double *to) {
 template <class S, class T>
 void gather(const char *from, ptrdiff_t step, T *to, size_t count) {
     constexpr size_t W = Lanes<compute<S>>::count;
+    if (step == static_cast<ptrdiff_t>(sizeof(S)))
+        return for_vectors<compute<S>>(count, [=](size_t i, size_t lanes) {
+            convert(load_lanes(reinterpret_cast<const S *>(from) + i, lanes), lanes, to + i);
+        });
     S packed[W];
     for (size_t i = 0; i < count; i += W) {
         size_t lanes = count - i < W ? count - i : W;
@@ -70,6 +74,10 @@ INLINE Vector<float> take(const double *from, Vector<float>) {
 template <class S, class T>
 void scatter(const T *from, char *to, ptrdiff_t step, size_t count) {
     constexpr size_t W = Lanes<compute<S>>::count;
+    if (step == static_cast<ptrdiff_t>(sizeof(S)))
+        return for_vectors<compute<S>>(count, [=](size_t i, size_t lanes) {
+            store_lanes(reinterpret_cast<S *>(to) + i, take(from + i, Vector<compute<S>>{}), lanes);
+        });
     S packed[W];
     for (size_t i = 0; i < count; i += W) {
         size_t lanes = count - i < W ? count - i : W;

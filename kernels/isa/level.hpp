@@ -2,6 +2,7 @@
 // the body of each level's translation unit.)
 #include "../losses.hpp"
 #include "../scans.hpp"
+#include "../scattered.hpp"
 #include "../segments.hpp"
 #include "../short_rows.hpp"
 
@@ -18,6 +19,13 @@ extern const Kernels LEVEL_TABLE;
     {PER_FORMAT(FUNCTION, Operation::softmax), PER_FORMAT(FUNCTION, Operation::log_softmax), \
      PER_FORMAT(FUNCTION, Operation::logsumexp)}
 
+#define EACH_OPERATION(FUNCTION, S) \
+    {LEVEL::FUNCTION<Operation::softmax, S>, LEVEL::FUNCTION<Operation::log_softmax, S>, \
+     LEVEL::FUNCTION<Operation::logsumexp, S>}
+#define SCATTERED(S) \
+    {LEVEL::absorb<S>, LEVEL::absorb_again<S>, EACH_OPERATION(are_trusted, S), EACH_OPERATION(settle, S), \
+     EACH_OPERATION(finish_groups, S), EACH_OPERATION(write_members, S), LEVEL::write_logsumexp<S>}
+
 const Kernels LEVEL_TABLE = {
     LEVEL_NAME,
     PER_OPERATION(rows),
@@ -27,6 +35,7 @@ const Kernels LEVEL_TABLE = {
     ALL_FORMATS(is_undefined),
     ALL_FORMATS(loss_row),
     ALL_FORMATS(select_row),
+    {SCATTERED(float), SCATTERED(double), SCATTERED(float16), SCATTERED(bfloat16)},
     ALL_FORMATS(cumulate_row),
 };
 

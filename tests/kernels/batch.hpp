@@ -48,6 +48,7 @@ enum Family {
     one_infinity,
     two_infinities,  // or more
     one_nan,
+    nan_and_infinity,  // in either order
     families
 };
 
@@ -70,6 +71,7 @@ inline double draw(Family family, size_t i, size_t length, size_t chosen, Format
         case balanced: return i == chosen ? -0.3 : 2 * gauss(random) - std::log(30 * static_cast<double>(length));
         case one_infinity: return i == chosen ? INFINITY : gauss(random);
         case two_infinities: return i == chosen || i == length / 2 ? INFINITY : gauss(random);
+        case nan_and_infinity: return i == chosen ? NAN : i == length / 2 ? INFINITY : gauss(random);
         case one_nan: return i == chosen ? NAN : gauss(random);
         default: return gauss(random);
     }

@@ -1,4 +1,5 @@
-// Groups by offsets and by ids: the bits of each group on its own, and nothing read or written beside.
+// Groups by offsets and by ids: those one after another have the bits of each on its own, scattered ones
+// the exact values and the same bits by any number of threads. Nothing is read or written beside.
 #include "groups.hpp"
 
 #include <algorithm>
@@ -43,12 +44,30 @@ struct Call {
         : kernels(kernels), operation(static_cast<Operation>(below(random, operations))),
           format(static_cast<Format>(below(random, formats))), length(length), columns(columns), groups(groups),
           by_column(below(random, 2)), x(length * columns * item_size(format)), ids(length) {
-        for (size_t i = 0; i < length * columns; ++i) {
-            const double value = below(random, 300) ? 3 * std::normal_distribution<double>()(random) : -INFINITY;
-            reference::encode(format, reference::rounded(format, value), x.data() + i * item_size(format));
-        }
         const size_t favourite = below(random, groups);
         for (int64_t &id : ids) id = static_cast<int64_t>(below(random, 3) ? below(random, groups) : favourite);
+        draw_groups(random);
+    }
+
+    // Each group and column is of a family of its own.
+    void draw_groups(Random &random) {
+        const std::vector<std::vector<size_t>> all = members();
+        for (const std::vector<size_t> &rows : all) {
+            for (size_t c = 0; c < columns; ++c) {
+                const Family family = static_cast<Family>(below(random, families));
+                const size_t chosen = rows.empty() ? 0 : below(random, rows.size());
+                for (size_t k = 0; k < rows.size(); ++k) {
+                    const double value = draw(family, k, rows.size(), chosen, format, random);
+                    reference::encode(format, reference::rounded(format, value), x.data() + offset(length, rows[k], c));
+                }
+            }
+        }
+    }
+
+    std::vector<std::vector<size_t>> members() const {
+        std::vector<std::vector<size_t>> rows(groups);
+        for (size_t i = 0; i < length; ++i) rows[static_cast<size_t>(ids[i])].push_back(i);
+        return rows;
     }
 
     GroupJob job(const char *from, char *y) const {
@@ -59,11 +78,40 @@ struct Call {
     // Each group and column as a row of its own.
     Bytes expected() const {
         Bytes y(results() * columns * item_size(format), Fence::pattern);
-        std::vector<std::vector<size_t>> members(groups);
-        for (size_t i = 0; i < length; ++i) members[static_cast<size_t>(ids[i])].push_back(i);
+        const std::vector<std::vector<size_t>> all = members();
         for (size_t g = 0; g < groups; ++g)
-            for (size_t c = 0; c < columns; ++c) write_row(y, members[g], g, c);
+            for (size_t c = 0; c < columns; ++c) write_row(y, all[g], g, c);
         return y;
+    }
+
+    // How far y lies from the exact values: at most 1 is allowed.
+    double error(const char *y) const {
+        double worst = 0;
+        const std::vector<std::vector<size_t>> all = members();
+        for (size_t g = 0; g < groups; ++g)
+            for (size_t c = 0; c < columns; ++c) worst = std::max(worst, error_of_group(y, all[g], g, c));
+        return worst;
+    }
+
+    double error_of_group(const char *y, const std::vector<size_t> &rows, size_t group, size_t column) const {
+        std::vector<double> values;
+        for (size_t row : rows) values.push_back(reference::decode(format, x.data() + offset(length, row, column)));
+        const reference::Results exact =
+            reference::exact(values, std::vector<char>(values.size(), 1), 1, Undefined::nan);
+        auto distance = [&](size_t row, reference::Real wanted) {
+            const double got = reference::decode(format, y + offset(results(), row, column));
+            const bool cancels = reduces() && std::isinf(exact.condition);  // then in units of what it is a sum of
+            const bool is_zero = got == 0 && (operation != Operation::softmax || !std::signbit(got));
+            if (wanted == 0) return is_zero ? 0 : HUGE_VAL;
+            const double off = cancels ? static_cast<double>(std::fabs(got - wanted) / reference::unit(format, exact.size))
+                                       : reference::ulps(format, got, wanted);
+            return off / reference::limit(operation, format, 1, cancels ? 1 : exact.condition);
+        };
+        if (reduces()) return distance(group, exact.logsumexp);
+        double worst = 0;
+        for (size_t k = 0; k < rows.size(); ++k)
+            worst = std::max(worst, distance(rows[k], operation == Operation::softmax ? exact.softmax[k] : exact.log_softmax[k]));
+        return worst;
     }
 
     void write_row(Bytes &y, const std::vector<size_t> &rows, size_t group, size_t column) const {
@@ -88,33 +136,65 @@ struct Call {
     }
 };
 
-template <class Run>
-void check_call(const Call &call, const char *road, Run run) {
+void describe(const Call &call, const char *road) {
     std::snprintf(scene, sizeof scene, "%s %s %s %s (%zu, %zu) %zu groups%s", call.kernels.name, road,
                   operation_names[static_cast<size_t>(call.operation)], format_names[static_cast<size_t>(call.format)],
                   call.length, call.columns, call.groups, call.by_column ? " by column" : "");
-    const Bytes expected = call.expected();
-    Fence from_fence(call.x.size()), to_fence(expected.size());
+}
+
+// Results of a call between fences, at both ends of a page. `check(y)` looks at them.
+template <class Run, class Check>
+void check_call(const Call &call, const char *road, Run run, Check check) {
+    describe(call, road);
+    const size_t bytes = call.results() * call.columns * item_size(call.format);
+    Fence from_fence(call.x.size()), to_fence(bytes);
     for (bool far : {false, true}) {
-        char *x = from_fence.take(call.x.size(), far), *y = to_fence.take(expected.size(), far);
+        char *x = from_fence.take(call.x.size(), far), *y = to_fence.take(bytes, far);
         std::memcpy(x, call.x.data(), call.x.size());
         const Outcome outcome = run(call.job(x, y));
         CHECK(outcome == Outcome::finished, "%d", static_cast<int>(outcome));
-        CHECK(std::memcmp(y, expected.data(), expected.size()) == 0, "%zu bytes", expected.size());
-        std::memset(y, Fence::pattern, expected.size());
-        CHECK(to_fence.intact(y, expected.size(), far), "written beside");
+        check(y);
+        CHECK(std::memcmp(x, call.x.data(), call.x.size()) == 0, "x was written to");
+        std::memset(y, Fence::pattern, bytes);
+        CHECK(to_fence.intact(y, bytes, far), "written beside");
     }
+}
+
+// Scattered: by ids of both widths, by other threads, and in place.
+void check_scattered(const Call &call) {
+    const Kernels &kernels = call.kernels;
+    Bytes first;
+    auto exact = [&](const char *y) {
+        const double error = call.error(y);
+        CHECK(error <= 1, "%g of what is allowed", error);
+        first.assign(y, y + call.results() * call.columns * item_size(call.format));
+    };
+    auto same = [&](const char *y) { CHECK(std::memcmp(y, first.data(), first.size()) == 0, "%zu bytes", first.size()); };
+    const std::vector<int32_t> narrow(call.ids.begin(), call.ids.end());
+    auto wide_ids = [&](const GroupJob &job) { return run_scattered(kernels, job, call.ids.data(), nullptr); };
+    auto narrow_ids = [&](const GroupJob &job) { return run_scattered(kernels, job, narrow.data(), nullptr); };
+    const size_t threads = thread_count();
+    check_call(call, "ids", wide_ids, exact);
+    check_call(call, "int32", narrow_ids, same);
+    set_thread_count(threads == 1 ? 3 : 1);
+    check_call(call, "other threads", wide_ids, same);
+    set_thread_count(threads);
+    if (call.reduces()) return;
+    describe(call, "in place");
+    Bytes both = call.x;
+    CHECK(wide_ids(call.job(both.data(), both.data())) == Outcome::finished, "not finished");
+    same(both.data());
 }
 
 void check_roads(Call call) {
     const Kernels &kernels = call.kernels;
-    check_call(call, "ids", [&](const GroupJob &job) { return run_ids(kernels, job, call.ids.data(), nullptr); });
-    const std::vector<int32_t> narrow(call.ids.begin(), call.ids.end());
-    check_call(call, "int32", [&](const GroupJob &job) { return run_ids(kernels, job, narrow.data(), nullptr); });
+    check_scattered(call);
     call.sort();
-    check_call(call, "sorted", [&](const GroupJob &job) { return run_ids(kernels, job, call.ids.data(), nullptr); });
+    const Bytes expected = call.expected();
+    auto same = [&](const char *y) { CHECK(std::memcmp(y, expected.data(), expected.size()) == 0, "%zu bytes", expected.size()); };
+    check_call(call, "sorted", [&](const GroupJob &job) { return run_ids(kernels, job, call.ids.data(), nullptr); }, same);
     const std::vector<int64_t> ends = call.offsets();
-    check_call(call, "offsets", [&](const GroupJob &job) { return run_offsets(kernels, job, ends.data(), nullptr); });
+    check_call(call, "offsets", [&](const GroupJob &job) { return run_offsets(kernels, job, ends.data(), nullptr); }, same);
 }
 
 void check_refusals(const Kernels &kernels) {
@@ -147,7 +227,7 @@ int main(int argc, char **) {
                 const size_t columns = 1 + below(random, 3) * below(random, 30);
                 check_roads(Call(kernels, below(random, 400), columns, 1 + below(random, 60), random));
             }
-            check_roads(Call(kernels, 40'000, 1, 30'000, random));  // several buckets
+            check_roads(Call(kernels, 40'000, 1, 30'000, random));
             check_roads(Call(kernels, 40'000, 3, 600, random));
         }
     });
