@@ -101,6 +101,7 @@ using ForEntries = void (*)(const GroupSums &, size_t first, size_t last);
 // Groups whose members lie anywhere: absorb all; are they trusted? Then settle. Else record the maxima
 // too, settle, absorb again, finish. Then write, members or logsumexp; y is contiguous and may be x.
 struct Scattered {
+    bool records_maxima[operations];  // from the first
     AbsorbMembers absorb, absorb_again;
     bool (*are_trusted[operations])(const GroupSums &, size_t first, size_t last);
     ForEntries settle[operations], finish[operations];

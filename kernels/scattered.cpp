@@ -278,7 +278,7 @@ class Scatter {
 
     Outcome run() {
         sum = table(sum_bytes / sizeof(double));
-        if (!sum || !cut() || (job.operation != Operation::softmax && !add_maxima())) return Outcome::out_of_memory;
+        if (!sum || !cut() || (kernel.records_maxima[op] && !add_maxima())) return Outcome::out_of_memory;
         switch (item) {
             case 2: return run_sized<2>();
             case 4: return run_sized<4>();

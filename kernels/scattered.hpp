@@ -15,6 +15,7 @@ constexpr double infinity = std::numeric_limits<double>::infinity(), nan = std::
 // if the sum comes out within these bounds: what has left the doubles then is below 2^-1074 of the sum,
 // and the product of the least term and 2^500 / sum is not subnormal.
 constexpr double lift = 400, lifted_one = 0x1p400;
+constexpr double lift_log = 0x1.1542457337d43p+8;  // 400·log 2
 constexpr double least_trusted = 0x1p117, most_trusted = 0x1p560;
 
 using SharedExponential = Exponential<double, true, false>;
@@ -118,6 +119,11 @@ INLINE Pair<double> factor_of_group(Sum<double, Vector<double>> sum) {
     return {r.head * down, r.tail * down};
 }
 
+// Whether the maxima are wanted from the first, to see where a maximum's own term hides the others: to
+// log_softmax of [3, -37] they are all, to its logsumexp in float32 nothing.
+template <Operation op, class T>
+constexpr bool records_maxima = op == Operation::log_softmax || (op == Operation::logsumexp && sizeof(T) == 8);
+
 // As many groups as there are lanes.
 template <Operation op, class T>
 struct GroupLanes {
@@ -146,21 +152,29 @@ struct GroupLanes {
     Bits<double> is_trusted() const {
         const Vector<double> sum = load(head);
         Bits<double> trusted = (sum >= least_trusted) & (sum < most_trusted);
-        if constexpr (logarithms) trusted &= others(top()).dominated == 0;
+        if constexpr (op == Operation::logsumexp && !records_maxima<op, T>)
+            trusted &= (sum <= lifted_one * 0.875) | (sum >= lifted_one * 1.125);  // not m + log1p(r) near 0
+        else if constexpr (logarithms)
+            trusted &= others(top()).dominated == 0;
         return trusted | (sum == 0);
+    }
+
+    // max + log1p(r).
+    Pair<double> logarithm() const {
+        if constexpr (records_maxima<op, T>) {
+            const Rounded<double> own = top();
+            const Others<T> others = this->others(own);
+            return normalizer(load(max), log1p_ratio(others.head, others.rest, own.head, own.rest));
+        }
+        return normalizer(broadcast(-lift_log), log1p(load(head), Vector<double>{}));  // 1 is nothing beside it
     }
 
     // What the results are made with, of a sum at 0: 2^500 / sum, or max + log1p(r).
     Pair<double> settled() const {
-        if constexpr (logarithms) {
-            const Rounded<double> own = top();
-            const Others<T> others = this->others(own);
-            const Pair<double> result = normalizer(load(max), log1p_ratio(others.head, others.rest, own.head, own.rest));
-            const Bits<double> is_empty = load(head) == 0;
-            return {is_empty ? broadcast(-infinity) : result.head, is_empty ? Vector<double>{} : result.tail};
-        } else {
-            return factor_of_group(Total::of(load(head), load(rest)));
-        }
+        if constexpr (!logarithms) return factor_of_group(Total::of(load(head), load(rest)));
+        const Pair<double> result = logarithm();
+        const Bits<double> is_empty = load(head) == 0;
+        return {is_empty ? broadcast(-infinity) : result.head, is_empty ? Vector<double>{} : result.tail};
     }
 
     // The same of a sum at the maximum: 2^500 / sum, or log1p(r). Where the maximum is not finite, the

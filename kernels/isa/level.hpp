@@ -23,7 +23,8 @@ extern const Kernels LEVEL_TABLE;
     {LEVEL::FUNCTION<Operation::softmax, S>, LEVEL::FUNCTION<Operation::log_softmax, S>, \
      LEVEL::FUNCTION<Operation::logsumexp, S>}
 #define SCATTERED(S) \
-    {LEVEL::absorb<S>, LEVEL::absorb_again<S>, EACH_OPERATION(are_trusted, S), EACH_OPERATION(settle, S), \
+    {{LEVEL::records_maxima<Operation::softmax, compute<S>>, LEVEL::records_maxima<Operation::log_softmax, compute<S>>, \
+      LEVEL::records_maxima<Operation::logsumexp, compute<S>>}, LEVEL::absorb<S>, LEVEL::absorb_again<S>, EACH_OPERATION(are_trusted, S), EACH_OPERATION(settle, S), \
      EACH_OPERATION(finish_groups, S), EACH_OPERATION(write_members, S), LEVEL::write_logsumexp<S>}
 
 const Kernels LEVEL_TABLE = {

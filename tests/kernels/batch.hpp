@@ -49,6 +49,7 @@ enum Family {
     two_infinities,  // or more
     one_nan,
     nan_and_infinity,  // in either order
+    alone,          // a number near 0, and what is nothing beside its exponential
     families
 };
 
@@ -72,6 +73,7 @@ inline double draw(Family family, size_t i, size_t length, size_t chosen, Format
         case one_infinity: return i == chosen ? INFINITY : gauss(random);
         case two_infinities: return i == chosen || i == length / 2 ? INFINITY : gauss(random);
         case nan_and_infinity: return i == chosen ? NAN : i == length / 2 ? INFINITY : gauss(random);
+        case alone: return i == chosen ? 1e-9 * gauss(random) : -80;
         case one_nan: return i == chosen ? NAN : gauss(random);
         default: return gauss(random);
     }
