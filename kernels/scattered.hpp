@@ -49,7 +49,7 @@ INLINE Sum<compute<S>, double> *sums_of(const GroupSums &sums) {
     return static_cast<Sum<compute<S>, double> *>(sums.sum);
 }
 
-// Terms of a block's members, and where they go.
+// The terms of a block's members.
 template <class S>
 struct MemberTerms {
     using Total = Sum<compute<S>, double>;
@@ -61,7 +61,14 @@ struct MemberTerms {
         store(head + i, term.head);
         if constexpr (with_rest) store(rest + i, term.rest);
     }
-    INLINE Total operator[](size_t i) const { return Total::of(head[i], with_rest ? rest[i] : 0); }
+
+    void add_to(const GroupSums &sums, const Members &members) const {
+        Total *const sum = sums_of<S>(sums);
+        for (size_t i = 0; i < members.count; ++i) {
+            Total &group = sum[members.entry[i]];
+            group = group + Total::of(head[i], with_rest ? rest[i] : 0);
+        }
+    }
 };
 
 // At a maximum of 0; the true ones are recorded if there is room for them. Beyond the exponential's
@@ -76,8 +83,7 @@ void absorb(const Members &members, const GroupSums &sums) {
         const Vector<double> x = load(block.x + i);
         term.set(i, exponential.template term<false>(x > 1000 ? broadcast(1000.0) : x, Vector<double>{}));
     }
-    auto *const sum = sums_of<S>(sums);
-    for (size_t i = 0; i < members.count; ++i) sum[members.entry[i]] = sum[members.entry[i]] + term[i];
+    term.add_to(sums, members);
     for (size_t i = 0; sums.max && i < members.count; ++i) {
         double &max = sums.max[members.entry[i]];
         max = block.x[i] <= max || max != max ? max : block.x[i];  // a NaN stays
@@ -99,8 +105,7 @@ void absorb_again(const Members &members, const GroupSums &sums) {
         for (size_t j = 0; j < Lanes<double>::count && i + j < members.count; ++j)
             if (at_top[j]) sums.ties[members.entry[i + j]] += 1;
     }
-    auto *const sum = sums_of<S>(sums);
-    for (size_t i = 0; i < members.count; ++i) sum[members.entry[i]] = sum[members.entry[i]] + term[i];
+    term.add_to(sums, members);
 }
 
 // ---------------------------------------------------------------------------------------------
@@ -133,10 +138,20 @@ struct GroupLanes {
 
     alignas(vector_bytes) double head[count] = {}, rest[count] = {}, max[count] = {}, ties[count] = {};
 
-    GroupLanes(const GroupSums &sums, const Sum<T, double> *sum, size_t first, size_t used) {
+    GroupLanes(const GroupSums &sums, size_t first, size_t used) {
+        const auto *const sum = static_cast<const Sum<T, double> *>(sums.sum) + first;
         for (size_t j = 0; j < used; ++j) {
             head[j] = sum[j].head, rest[j] = sum[j].tail();
             if (sums.max) max[j] = sums.max[first + j], ties[j] = sums.ties[first + j];
+        }
+    }
+
+    // Call f(groups, number of the first, how many) for all of them.
+    template <class Function>
+    static void each(const GroupSums &sums, size_t first, size_t last, Function f) {
+        for (size_t k = first; k < last; k += count) {
+            const size_t used = last - k < count ? last - k : count;
+            f(GroupLanes(sums, k, used), k, used);
         }
     }
 
@@ -196,11 +211,9 @@ struct GroupLanes {
 template <Operation op, class S>
 bool are_trusted(const GroupSums &sums, size_t first, size_t last) {
     using Groups = GroupLanes<op, compute<S>>;
-    for (size_t k = first; k < last; k += Groups::count) {
-        const size_t used = last - k < Groups::count ? last - k : Groups::count;
-        if (any(Groups(sums, sums_of<S>(sums) + k, k, used).is_trusted() == 0)) return false;
-    }
-    return true;
+    bool all = true;
+    Groups::each(sums, first, last, [&](const Groups &groups, size_t, size_t) { all &= !any(groups.is_trusted() == 0); });
+    return all;
 }
 
 // Settle the groups whose sum at 0 can be trusted; empty the others' sums, to be summed again at their
@@ -208,34 +221,31 @@ bool are_trusted(const GroupSums &sums, size_t first, size_t last) {
 template <Operation op, class S>
 void settle(const GroupSums &sums, size_t first, size_t last) {
     using Groups = GroupLanes<op, compute<S>>;
-    for (size_t k = first; k < last; k += Groups::count) {
-        const size_t used = last - k < Groups::count ? last - k : Groups::count;
+    Groups::each(sums, first, last, [&](const Groups &groups, size_t k, size_t used) {
         auto *const sum = sums_of<S>(sums) + k;
-        const Groups groups(sums, sum, k, used);
         const Bits<double> trusted = groups.is_trusted();
         const Pair<double> result = groups.settled();
         for (size_t j = 0; j < used; ++j) {
-            sum[j] = trusted[j] ? Sum<compute<S>, double>::of(result.head[j], result.tail[j]) : Sum<compute<S>, double>{};
+            sum[j] = trusted[j] ? sum->of(result.head[j], result.tail[j]) : sum->of(0, 0);
             if (sums.max && trusted[j]) sums.max[k + j] = infinity;
         }
-    }
+    });
 }
 
 // Finish the others; what is settled is meant for a maximum of 0.
 template <Operation op, class S>
 void finish_groups(const GroupSums &sums, size_t first, size_t last) {
     using Groups = GroupLanes<op, compute<S>>;
-    for (size_t k = first; k < last; k += Groups::count) {
-        const size_t used = last - k < Groups::count ? last - k : Groups::count;
+    Groups::each(sums, first, last, [&](const Groups &groups, size_t k, size_t used) {
         auto *const sum = sums_of<S>(sums) + k;
-        const Pair<double> result = Groups(sums, sum, k, used).finished();
+        const Pair<double> result = groups.finished();
         for (size_t j = 0; j < used; ++j) {
             if (sums.max[k + j] == infinity && sums.ties[k + j] == 0)
                 sums.max[k + j] = 0;
             else
-                sum[j] = Sum<compute<S>, double>::of(result.head[j], result.tail[j]);
+                sum[j] = sum->of(result.head[j], result.tail[j]);
         }
-    }
+    });
 }
 
 // e·2^-400 / sum; see times_carefully.
