@@ -6,7 +6,7 @@ from typing import Any
 
 from numpy.typing import ArrayLike, NDArray
 
-from . import _core
+from . import _core, tensor_segments
 from .arguments.segments import validate
 from .groups import normalise, run, wrap
 from .roads import every_array
@@ -14,7 +14,7 @@ from .roads import every_array
 __all__ = ["segment_log_softmax", "segment_logsumexp", "segment_softmax"]
 
 
-@every_array(result="like")
+@every_array(tensor_segments.segment_softmax)
 def segment_softmax(
     x: ArrayLike,
     segments: ArrayLike | None = None,
@@ -86,7 +86,7 @@ def segment_softmax(
     return wrap(groups)
 
 
-@every_array(result="like")
+@every_array(tensor_segments.segment_log_softmax)
 def segment_log_softmax(
     x: ArrayLike,
     segments: ArrayLike | None = None,
@@ -149,7 +149,7 @@ def segment_log_softmax(
     return wrap(groups)
 
 
-@every_array(result="other")
+@every_array(tensor_segments.segment_logsumexp, result="other")
 def segment_logsumexp(
     x: ArrayLike,
     segments: ArrayLike | None = None,

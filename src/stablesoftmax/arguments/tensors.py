@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from math import prod
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, overload
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..agnostic import beside, constant
 from .common import axes_of, temperatures
@@ -106,17 +107,42 @@ def library(x: Any) -> str:
     return "jax" if roots[0] == "jaxlib" else roots[0]
 
 
-def known(flag: Array) -> bool | None:
-    """Return whether a bool array of one element is true; None if it is traced, with no value."""
-    if library(flag) == "torch":
+@overload
+def known(value: Array) -> bool | None: ...
+@overload
+def known(value: Array, kind: type[int]) -> int | None: ...
+def known(value: Array, kind: type[int] = bool) -> int | None:
+    """Return the value of an array of one element; None if it is traced and has none."""
+    if library(value) == "torch":
         import torch
 
         if torch.compiler.is_compiling():
             return None
     try:
-        return bool(flag)
+        return kind(value)
     except (TypeError, RuntimeError):  # of a JAX tracer; within torch.func.vmap
         return None
+
+
+def host(a: Array) -> NDArray[Any] | None:
+    """Return a as a NumPy array; None if it is traced and has no values."""
+    if library(a) == "torch":
+        import torch
+
+        if torch.compiler.is_compiling():
+            return None
+        a = a.detach()
+    try:
+        if library(a) == "cupy":
+            return np.asarray(a.get())
+        return np.asarray(a.cpu() if library(a) == "torch" else a)
+    except (TypeError, RuntimeError):  # as in `known`
+        return None
+
+
+def indices(xp: Any, a: Array) -> Array:
+    """Return integers of the dtype that indexes: take_along_axis may want that one."""
+    return xp.astype(a, xp.__array_namespace_info__().default_dtypes()["indexing"])
 
 
 def floating(xp: Any, dtype: Any, name: str) -> Any:
@@ -132,9 +158,13 @@ def floating(xp: Any, dtype: Any, name: str) -> Any:
     )
 
 
-def widest(xp: Any) -> Any:
-    """Return float64, or float32 where the library has no wider one (JAX unless told so)."""
-    has = xp.__array_namespace_info__().dtypes(kind="real floating")
+def widest(xp: Any, x: Array | None = None) -> Any:
+    """Return float64, or float32 where the library, or x's device, has no wider one.
+
+    That is JAX unless told so, and torch on a GPU of Apple's.
+    """
+    device = {} if x is None else beside(x, xp)
+    has = xp.__array_namespace_info__().dtypes(kind="real floating", **device)
     return has.get("float64", has["float32"])
 
 
