@@ -11,6 +11,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import ArrayLike
 
+from . import tensor_gradients
 from .agnostic import accurate_sum
 from .arguments.gradients import validate
 from .arrays import Array
@@ -30,7 +31,7 @@ Axis = int | tuple[int, ...] | None
 Product = Callable[[Array, Array], Array]
 
 
-@every_array(result="like")
+@every_array(tensor_gradients.softmax_vjp)
 def softmax_vjp(
     x: ArrayLike,
     g: ArrayLike,
@@ -104,7 +105,7 @@ def softmax_vjp(
     return wrap(rows)
 
 
-@every_array(result="like")
+@every_array(tensor_gradients.softmax_jvp)
 def softmax_jvp(
     x: ArrayLike,
     dx: ArrayLike,
@@ -165,7 +166,7 @@ def softmax_jvp(
     return wrap(rows)
 
 
-@every_array(result="like")
+@every_array(tensor_gradients.log_softmax_vjp)
 def log_softmax_vjp(
     x: ArrayLike,
     g: ArrayLike,
@@ -236,7 +237,7 @@ def log_softmax_vjp(
     return wrap(rows)
 
 
-@every_array(result="like")
+@every_array(tensor_gradients.log_softmax_jvp)
 def log_softmax_jvp(
     x: ArrayLike,
     dx: ArrayLike,
@@ -298,7 +299,7 @@ def log_softmax_jvp(
     return wrap(rows)
 
 
-@every_array(result="like")
+@every_array(tensor_gradients.logsumexp_vjp)
 def logsumexp_vjp(
     x: ArrayLike,
     g: ArrayLike,
@@ -366,7 +367,7 @@ def logsumexp_vjp(
     return wrap(rows)
 
 
-@every_array(result="reduced")
+@every_array(tensor_gradients.logsumexp_jvp, result="reduced")
 def logsumexp_jvp(
     x: ArrayLike,
     dx: ArrayLike,

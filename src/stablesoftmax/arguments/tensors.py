@@ -194,7 +194,7 @@ def _mask(where: Any, x: Array, xp: Any) -> Array | None:
     mask = array(where, x, xp)
     if name_of(mask.dtype) != "bool":
         raise TypeError(f"where must be bool, got dtype {name_of(mask.dtype)}: pass where != 0")
-    if not _fits(mask.shape, x.shape):
+    if not fits(mask.shape, x.shape):
         raise ValueError(
             f"where of shape {tuple(mask.shape)} does not broadcast to x's shape {tuple(x.shape)}"
         )
@@ -223,7 +223,7 @@ def _temperatures(temperature: Any, kept: tuple[int, ...], x: Array, xp: Any) ->
         if checked is None:
             return None
         t = xp.asarray(np.array(checked), **beside(x, xp))
-    if not _fits(t.shape, kept):
+    if not fits(t.shape, kept):
         raise ValueError(
             f"temperature of shape {tuple(t.shape)} does not broadcast to {kept}, "
             "x's shape with the axis reduced to 1"
@@ -231,7 +231,7 @@ def _temperatures(temperature: Any, kept: tuple[int, ...], x: Array, xp: Any) ->
     return xp.broadcast_to(t, kept)
 
 
-def _fits(shape: tuple[int, ...], target: tuple[int, ...]) -> bool:
+def fits(shape: tuple[int, ...], target: tuple[int, ...]) -> bool:
     """Whether one shape broadcasts to the other; in plain Python, which torch.compile follows."""
     if len(shape) > len(target):
         return False
@@ -247,7 +247,7 @@ def broadcast(
     for a in (x, b):
         for i in range(1, len(a.shape) + 1):
             shape[-i] = a.shape[-i] if shape[-i] == 1 else shape[-i]
-    if not (_fits(x.shape, tuple(shape)) and _fits(b.shape, tuple(shape))):
+    if not (fits(x.shape, tuple(shape)) and fits(b.shape, tuple(shape))):
         raise ValueError(
             f"{names[1]} of shape {tuple(b.shape)} does not broadcast with {names[0]} of shape "
             f"{tuple(x.shape)}"
