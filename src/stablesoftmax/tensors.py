@@ -242,22 +242,24 @@ def through_numpy(
 def through_host(
     function: Callable[..., Any], x: Any, args: tuple[Any, ...], options: dict[str, Any]
 ) -> Any:
-    """Call a function of NumPy arrays with copies of tensors; put its result beside x."""
-    values = host(x)
-    if values is None:
-        other = {"torch": "torch.multinomial", "jax": "jax.random.categorical"}
-        raise TypeError(
-            f"{function.__name__} needs values, which a traced array has none of: use "
-            + other.get(library(x), "it outside of the trace")
-        )
+    """Call a function of NumPy arrays with copies on the host; put its result beside x."""
 
     def copied(a: Any) -> Any:
-        return host(a) if hasattr(a, "__array_namespace__") or library(a) == "torch" else a
+        if not hasattr(a, "__array_namespace__") and library(a) != "torch":
+            return a
+        values = host(a)
+        if values is None:
+            other = {"torch": "torch.multinomial", "jax": "jax.random.categorical"}
+            raise TypeError(
+                f"{function.__name__} needs values, which a traced array has none of: "
+                f"use {other.get(library(a), 'it outside of the trace')}"
+            )
+        return values
 
-    args, options = tuple(map(copied, args)), {name: copied(a) for name, a in options.items()}
-    result = function(values, *args, **options)
-    where = {} if library(x) == "jax" and len(x.devices()) > 1 else {"device": x.device}
-    return namespace(x).asarray(result, **where)
+    arrays = [copied(a) for a in (x, *args)]
+    result = function(*arrays, **{name: copied(a) for name, a in options.items()})
+    several = library(x) == "jax" and len(x.devices()) > 1
+    return namespace(x).asarray(result, device=None if several else x.device)
 
 
 def _view(value: Any, torch: Any) -> Any:

@@ -131,7 +131,8 @@ def host(a: Array) -> NDArray[Any] | None:
 
         if torch.compiler.is_compiling():
             return None
-        a = a.detach()
+        # bfloat16 is none of NumPy's own, and float32 holds all of it
+        a = a.detach().float() if a.dtype is torch.bfloat16 else a.detach()
     try:
         if library(a) == "cupy":
             return np.asarray(a.get())
