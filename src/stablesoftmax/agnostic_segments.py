@@ -28,38 +28,39 @@ INF, NAN = float("inf"), float("nan")
 def softmax(x: Array, groups: Any, xp: Any = np) -> Array:
     """exp(x) / sum(exp(x)), the sum being that of the group."""
     top = _maximum(x, groups, xp)
-    below = _below(x, groups, top, xp)
-    y = xp.exp(below) / groups.gather(1 + _rest(below, groups, top, xp))
-    return xp.where(_has_no_limit(top, groups), NAN, y)
+    terms = xp.exp(_below(x, groups, top, xp))
+    y = terms / groups.gather(1 + _rest(terms, groups, top, xp))
+    return xp.where(_has_no_limit(x, top), NAN, y)
 
 
 def log_softmax(x: Array, groups: Any, xp: Any = np) -> Array:
     """log(softmax(x)) as (x - max) - log1p(rest): both are at most 0, so nothing cancels."""
     top = _maximum(x, groups, xp)
     below = _below(x, groups, top, xp)
-    y = below - groups.gather(xp.log1p(_rest(below, groups, top, xp)))
-    return xp.where(_has_no_limit(top, groups), NAN, y)
+    y = below - groups.gather(xp.log1p(_rest(xp.exp(below), groups, top, xp)))
+    return xp.where(_has_no_limit(x, top), NAN, y)
 
 
 def logsumexp(x: Array, groups: Any, xp: Any = np) -> Array:
     """log(sum(exp(x))) of each group as max + log1p(rest): -inf for an empty one."""
     top = _maximum(x, groups, xp)
-    return top.value + xp.log1p(_rest(_below(x, groups, top, xp), groups, top, xp))
+    terms = xp.exp(_below(x, groups, top, xp))
+    return top.value + xp.log1p(_rest(terms, groups, top, xp))
 
 
 class _Maximum(NamedTuple):
     value: Array  # the group's maximum, but for NaN: -inf if there is nothing else
-    tied: Array  # how many of its entries reach it
+    tied: Array  # how many of its entries reach it; below 2 it is exact
     ties: Array  # which do
-    alone: Array  # which of these is the only one
+    alone: Array  # which does, there being no other
 
 
 def _maximum(x: Array, groups: Any, xp: Any) -> _Maximum:
     value = groups.maximum(constant(xp.where(xp.isnan(x), -INF, x)))
     ties = x == groups.gather(value)
     tied = groups.sum(xp.where(ties, xp.ones_like(x), 0.0))
-    alone = ties & (groups.gather(tied) == 1)
-    own = groups.sum(xp.where(alone, x, 0.0))  # the same number, with its gradient
+    own = groups.sum(xp.where(ties, x, 0.0))  # where one is alone: the same, with its gradient
+    alone = ties & groups.gather(tied == 1)
     return _Maximum(xp.where(tied == 1, own, value), tied, ties, alone)
 
 
@@ -69,13 +70,12 @@ def _below(x: Array, groups: Any, top: _Maximum, xp: Any) -> Array:
     return xp.where(level, 0.0, x - groups.gather(top.value))
 
 
-def _rest(below: Array, groups: Any, top: _Maximum, xp: Any) -> Array:
-    """The group's sum of exp(below), less the 1 of a maximum: small numbers keep their digits."""
-    others = groups.sum(xp.where(top.alone, 0.0, xp.exp(below)))
+def _rest(terms: Array, groups: Any, top: _Maximum, xp: Any) -> Array:
+    """The group's sum, less the 1 of a maximum: small numbers keep their digits."""
+    others = groups.accurate_sum(xp.where(top.alone, 0.0, terms))
     return others - xp.where(top.tied > 1, xp.ones_like(others), 0.0)
 
 
-def _has_no_limit(top: _Maximum, groups: Any) -> Array:
+def _has_no_limit(x: Array, top: _Maximum) -> Array:
     """Which entries have none: their group is -inf throughout, or they are one of several +inf."""
-    lacks = (top.value == -INF) | ((top.value == INF) & (top.tied > 1))
-    return top.ties & groups.gather(lacks)
+    return top.ties & ((x == -INF) | ((x == INF) & ~top.alone))

@@ -24,13 +24,18 @@ class Scatter(NamedTuple):
 
     def gather(self, a: Array) -> Array:
         """Return for each row what its group has."""
+        if library(a) == "torch":  # compat's take looks for negative ids
+            return a.index_select(0, self.ids)
         return self.xp.take(a, self.ids, axis=0)
 
     def sum(self, values: Array) -> Array:
-        """Add each group up, in float64 where there is one: the library may add one by one."""
-        wide = self.xp.astype(values, self.xp.result_type(values.dtype, widest(self.xp, values)))
-        total = OWN.get(library(values), Sorted).sum(self, wide)
-        return self.xp.astype(total, values.dtype)
+        """Add each group up, perhaps one by one."""
+        return OWN.get(library(values), Sorted).sum(self, values)
+
+    def accurate_sum(self, values: Array) -> Array:
+        """Add each group up in float64, where there is one: it may be long."""
+        wide = self.xp.result_type(values.dtype, widest(self.xp, values))
+        return self.xp.astype(self.sum(self.xp.astype(values, wide)), values.dtype)
 
     def maximum(self, values: Array) -> Array:
         """Return each group's maximum, of values without a NaN: the least there is for nothing."""
