@@ -1,8 +1,7 @@
 """Products with the Jacobians of softmax, log_softmax and logsumexp in plain array-API code.
 
 The formulas of `gradients`, of p = softmax(x) and of a vector v, both with a row on the last axis,
-without its changes in place: so that a library can differentiate them once more. A number less
-itself is the constant 0, as in `agnostic`, and for the same reason.
+without its changes in place: so that a library can differentiate them once more.
 """
 
 from __future__ import annotations
@@ -53,7 +52,8 @@ def logsumexp_transposed(p: Array, v: Array, xp: Any = np) -> Array:
 def log_softmax_transposed(p: Array, v: Array, xp: Any = np) -> Array:
     """v - p * sum(v); at the largest p, v * (1 - p) - p * (the sum of the other v)."""
     k = xp.argmax(p, axis=-1, keepdims=True)
-    largest, p_k, v_k = _at(k, p, xp), _take(p, k, xp), _take(v, k, xp)
+    largest = xp.arange(p.shape[-1], **beside(p, xp)) == k
+    p_k, v_k = _take(p, k, xp), _take(v, k, xp)
     others, error = (a[..., None] for a in accurate_sum(xp.where(largest, 0.0, v), xp))
     total = xp.where(xp.isfinite(others), (others + v_k) + error, others + v_k)
     y = v - xp.where(p != 0, p * total, 0.0)
@@ -70,14 +70,9 @@ def _mean(p: Array, v: Array, xp: Any) -> tuple[Array, Array, Array]:
     k = xp.argmax(p, axis=-1, keepdims=True)
     mean = constant(xp.sum(p * live, axis=-1, keepdims=True))
     near = xp.argmin(xp.abs(constant(live) - mean), axis=-1, keepdims=True)
-    place = xp.where(_take(p, k, xp) > 0.5, k, near)
-    s = _take(live, place, xp)
-    gap = xp.where(_at(place, p, xp), 0.0, live - s)
+    s = _take(live, xp.where(_take(p, k, xp) > 0.5, k, near), xp)
+    gap = live - s
     return gap, s, xp.sum(p * gap, axis=-1, keepdims=True)
-
-
-def _at(place: Array, p: Array, xp: Any) -> Array:
-    return xp.arange(p.shape[-1], **beside(p, xp)) == place
 
 
 def _take(a: Array, place: Array, xp: Any) -> Array:
