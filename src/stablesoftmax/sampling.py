@@ -102,6 +102,10 @@ def sample(
 
     Memory is the result's and a few MB, or some float64 copies of one row if that is longer.
 
+    Tensors that need a gradient, JAX and array-API arrays are copied to the host, and the classes
+    come back as such an array, on the device of `logits`: int64, JAX's default integer. Traced
+    logits have no values to draw from.
+
     References
     ----------
     .. [1] A. Holtzman et al., "The curious case of neural text degeneration", ICLR 2020, for

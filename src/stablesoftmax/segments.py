@@ -130,7 +130,8 @@ def segment_log_softmax(
     Notes
     -----
     Worst error: 1.5 ULP in float32 and float64, 0.51 ULP in float16 and bfloat16. A group has the
-    bits of ``log_softmax(x[segments == g], axis=0)``, whatever the others hold.
+    bits of ``log_softmax(x[segments == g], axis=0)``, whatever the others hold. Tensors go through
+    their own library, as in `segment_softmax`.
 
     References
     ----------
@@ -194,7 +195,8 @@ def segment_logsumexp(
     -----
     Worst error: 1.5 ULP times κ in float32 and float64, 0.51 ULP in float16 and bfloat16; κ is
     that of `logsumexp`. A group has the bits of ``logsumexp(x[segments == g], axis=0)``, whatever
-    the others hold.
+    the others hold. Tensors go through their own library, as in `segment_softmax`; a row whose
+    traced id is out of range takes no part.
 
     References
     ----------
