@@ -68,8 +68,9 @@ def segment_softmax(
     group by group through NumPy.
 
     Tensors that need a gradient, JAX and array-API arrays come back as themselves: differentiable,
-    traceable, a few ULP less accurate. Under a trace, ids have no values: `num_segments` must be
-    given, and a row whose id is out of range is in no group, and NaN.
+    traceable, and less accurate, for x - max is rounded: 17 ULP at gaps of 30. Under a trace, ids
+    have no values: `num_segments` must be given, and a row whose id is out of range is in no group,
+    and NaN.
 
     References
     ----------
