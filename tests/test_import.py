@@ -117,7 +117,9 @@ def test_public_names():
     shown = {name for name in vars(stablesoftmax) if not name.startswith("_")}
     loaded = {
         "agnostic",
+        "agnostic_gradients",
         "agnostic_losses",
+        "agnostic_segments",
         "arguments",
         "arrays",
         "blocks",
@@ -133,9 +135,12 @@ def test_public_names():
         "roads",
         "rows",
         "sampling",
+        "scatter",
         "segments",
         "sums",
+        "tensor_gradients",
         "tensor_losses",
+        "tensor_segments",
         "tensors",
         "threads",
         "training",

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from conftest import bits, normal
 from scipy import stats
+from tensor_kinds import Jax, Strict, Torch, library
 
 from stablesoftmax import rows, sample, sampling, softmax
 
@@ -460,6 +461,62 @@ def test_nothing_is_drawn_when_a_row_is_refused():
     with pytest.raises(ValueError, match=r"row \(4999,\)"):
         sample(x, rng=rng)
     assert rng.random() == np.random.default_rng(1).random()
+
+
+# --- other arrays ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", [Torch, Jax, Strict], ids=lambda kind: kind.__name__)
+def test_tensors(kind):
+    """The host draws what it draws from NumPy arrays."""
+    lib, x = kind(), normal((3, 4), np.float32)
+    warm = np.float32([[1], [2], [0]])
+    for options in ({}, {"size": 5, "top_p": 0.9}, {"axis": 0}, {"temperature": warm}):
+        given = {k: lib.array(v) if v is warm else v for k, v in options.items()}
+        y = sample(lib.array(x), rng=1, **given)
+        wanted = sample(x, rng=1, **options)
+        assert lib.numpy(y).dtype == (np.int32 if kind is Jax else np.int64)
+        np.testing.assert_array_equal(lib.numpy(y), wanted)
+    assert lib.numpy(sample(lib.array(x[0]), temperature=0)).shape == ()
+
+
+def test_tensors_of_half_precision():
+    torch = library("torch")
+    x = torch.tensor([[1.0, -9.0, 1.0]] * 50, dtype=torch.bfloat16, requires_grad=True)
+    np.testing.assert_array_equal(sample(x, rng=3), sample(x.detach(), rng=3))
+
+
+@pytest.mark.parametrize("kind", [Torch, Jax, Strict], ids=lambda kind: kind.__name__)
+def test_bad_tensors(kind):
+    lib = kind()
+    for x, options in (
+        ([0.0, NAN], {}),
+        ([1 + 1j, 0], {}),
+        ([0.0, 1], {"top_k": 0}),
+        ([0.0, 1], {"rng": "seed"}),
+    ):
+        with pytest.raises((TypeError, ValueError)) as error:
+            sample(np.array(x), **options)
+        with pytest.raises(type(error.value)) as other:
+            sample(lib.array(np.array(x)), **options)
+        if kind is not Jax:  # which makes complex64 of complex128
+            assert str(other.value) == str(error.value)
+
+
+def test_traced_tensors():
+    torch, jax = library("torch"), library("jax")
+    message = "^sample needs values, which a traced array has none of: use {}"
+    with pytest.raises(TypeError, match=message.format("jax.random.categorical")):
+        jax.jit(sample)(jax.numpy.ones(3))
+    with pytest.raises(TypeError, match=message.format("jax.random.categorical")):
+        jax.jit(lambda t: sample(jax.numpy.ones(3), temperature=t))(1.0)
+    for call in (torch.compile(sample, backend="eager"), torch.func.vmap(sample)):
+        with pytest.raises(TypeError, match=message.format("torch.multinomial")):
+            call(torch.ones(2, 3))
+    with pytest.raises(TypeError, match=message.format("torch.multinomial")):
+        sample(torch.ones(2, device="meta"))
+    with pytest.raises(TypeError, match=r"^logits has dtype float8_e4m3fn; accepted are"):
+        sample(torch.ones(2).to(torch.float8_e4m3fn))
 
 
 # --- planted bugs --------------------------------------------------------------------------------

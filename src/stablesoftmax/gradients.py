@@ -11,6 +11,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import ArrayLike
 
+from . import tensor_gradients
 from .agnostic import accurate_sum
 from .arguments.gradients import validate
 from .arrays import Array
@@ -30,7 +31,7 @@ Axis = int | tuple[int, ...] | None
 Product = Callable[[Array, Array], Array]
 
 
-@every_array(result="like")
+@every_array(tensor_gradients.softmax_vjp)
 def softmax_vjp(
     x: ArrayLike,
     g: ArrayLike,
@@ -90,6 +91,9 @@ def softmax_vjp(
     product. Memory is the result's and a few MB, or some float64 copies of one row if that is
     longer.
 
+    Tensors that need a gradient, JAX and array-API arrays come back as themselves, and their
+    library can differentiate the product once more.
+
     Examples
     --------
     The textbook formula gives 0 for the first of these:
@@ -104,7 +108,7 @@ def softmax_vjp(
     return wrap(rows)
 
 
-@every_array(result="like")
+@every_array(tensor_gradients.softmax_jvp)
 def softmax_jvp(
     x: ArrayLike,
     dx: ArrayLike,
@@ -151,7 +155,8 @@ def softmax_jvp(
 
     Notes
     -----
-    As accurate as `softmax_vjp`, whose notes hold here with `dx` in the place of `g`.
+    As accurate as `softmax_vjp`, whose notes hold here with `dx` in the place of `g`, those on
+    tensors included.
 
     Examples
     --------
@@ -165,7 +170,7 @@ def softmax_jvp(
     return wrap(rows)
 
 
-@every_array(result="like")
+@every_array(tensor_gradients.log_softmax_vjp)
 def log_softmax_vjp(
     x: ArrayLike,
     g: ArrayLike,
@@ -220,7 +225,7 @@ def log_softmax_vjp(
 
     At an entry of -inf, which has probability 0, the product is the limit, g_i / T. Where softmax
     is NaN, so is the product. Memory is the result's and a few MB, or some float64 copies of one
-    row if that is longer.
+    row if that is longer. Tensors go through their own library, as in `softmax_vjp`.
 
     Examples
     --------
@@ -236,7 +241,7 @@ def log_softmax_vjp(
     return wrap(rows)
 
 
-@every_array(result="like")
+@every_array(tensor_gradients.log_softmax_jvp)
 def log_softmax_jvp(
     x: ArrayLike,
     dx: ArrayLike,
@@ -284,7 +289,8 @@ def log_softmax_jvp(
     Notes
     -----
     Taken as differences from one of the dx, like `softmax_vjp`, and as accurate. An entry of
-    probability 0 moves no other, whatever its `dx`; where a p is NaN, so is the row.
+    probability 0 moves no other, whatever its `dx`; where a p is NaN, so is the row. Tensors go
+    through their own library, as in `softmax_vjp`.
 
     Examples
     --------
@@ -298,7 +304,7 @@ def log_softmax_jvp(
     return wrap(rows)
 
 
-@every_array(result="like")
+@every_array(tensor_gradients.logsumexp_vjp)
 def logsumexp_vjp(
     x: ArrayLike,
     g: ArrayLike,
@@ -349,7 +355,8 @@ def logsumexp_vjp(
     `g`. A row that is -inf throughout has no gradient, hence NaN, as have several +inf;
     ``where=x > -numpy.inf`` makes the former 0.
 
-    With weights b > 0, the gradient is that of ``logsumexp(x + numpy.log(b))``.
+    With weights b > 0, the gradient is that of ``logsumexp(x + numpy.log(b))``. Tensors go through
+    their own library, as in `softmax_vjp`.
 
     Examples
     --------
@@ -366,7 +373,7 @@ def logsumexp_vjp(
     return wrap(rows)
 
 
-@every_array(result="reduced")
+@every_array(tensor_gradients.logsumexp_jvp, result="reduced")
 def logsumexp_jvp(
     x: ArrayLike,
     dx: ArrayLike,
@@ -415,7 +422,8 @@ def logsumexp_jvp(
     numbers is that number. Worst error 4 κ ULP in float64, where κ = mean(abs(dx)) / abs(mean(dx)),
     and 0.51 ULP in the narrower dtypes, for κ up to 1e6. An entry of probability 0 moves nothing,
     whatever its `dx`; with nothing to sum, the product is 0. A row that is -inf throughout has no
-    gradient, hence NaN, as has one with several +inf.
+    gradient, hence NaN, as has one with several +inf. Tensors go through their own library, as in
+    `softmax_vjp`.
 
     Examples
     --------

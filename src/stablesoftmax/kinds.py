@@ -13,9 +13,19 @@ from numpy.typing import ArrayLike, NDArray
 if TYPE_CHECKING:
     import numpy.ma
 
-__all__ = ["Dims", "PandasLike", "PolarsLike", "Reducing", "SameKind", "Tensor", "Xarray"]
+__all__ = [
+    "Dims",
+    "PandasLike",
+    "PolarsLike",
+    "Reducing",
+    "Reshaping",
+    "SameKind",
+    "Tensor",
+    "Xarray",
+]
 
 P = ParamSpec("P")
+Numpy = TypeVar("Numpy", covariant=True)
 
 Dims: TypeAlias = "Hashable | Sequence[Hashable]"
 Masked: TypeAlias = "numpy.ma.MaskedArray[Any, Any]"
@@ -94,3 +104,24 @@ class Reducing(Protocol[P]):
     def __call__(
         self, x: ArrayLike | PandasLike | PolarsLike, /, *args: P.args, **options: P.kwargs
     ) -> Any: ...
+
+
+class Reshaping(Protocol[P, Numpy]):
+    """A function whose result has axes of its own: an array of NumPy, save for tensors."""
+
+    __name__: str
+
+    @overload
+    def __call__(self, x: NDArray[Any], /, *args: P.args, **options: P.kwargs) -> Numpy: ...
+    @overload
+    def __call__(self, x: Tensor, /, *args: P.args, **options: P.kwargs) -> Tensor: ...
+    @overload
+    def __call__(
+        self,
+        x: ArrayLike | PandasLike | PolarsLike | XarrayLike,
+        /,
+        *args: P.args,
+        **options: P.kwargs,
+    ) -> Numpy: ...
+    @overload
+    def __call__(self, **options: Any) -> Any: ...  # x by its name

@@ -19,7 +19,7 @@ from .arguments.containers import refuse_dim
 from .arguments.tensors import library
 from .arrays import as_array, floating, kernel_name
 from .containers import Call, Result
-from .kinds import Reducing, SameKind
+from .kinds import Numpy, Reducing, Reshaping, SameKind
 
 __all__ = ["every_array", "which"]
 
@@ -31,7 +31,7 @@ class Public(NamedTuple):
     """A public function, as a road needs to know it."""
 
     function: Callable[..., Any]  # of NumPy arrays
-    twin: Callable[..., Any] | None  # of tensors, in `agnostic`'s code
+    twin: Callable[..., Any]  # of tensors, mostly in `agnostic`'s code
     result: tuple[Result, ...]
 
     def call(self, x: Any, *args: Any, **options: Any) -> Any:
@@ -46,24 +46,25 @@ Road = Callable[[Public, Any, tuple[Any, ...], dict[str, Any]], Any]
 
 @overload
 def every_array(
-    twin: Callable[..., Any] | None = None, *, result: Literal["like"] = "like"
+    twin: Callable[..., Any], *, result: Literal["like"] = "like"
 ) -> Callable[[Callable[Concatenate[Any, P], Any]], SameKind[P]]: ...
 @overload
 def every_array(
-    twin: Callable[..., Any] | None = None, *, result: Literal["reduced"]
+    twin: Callable[..., Any], *, result: Literal["reduced"]
 ) -> Callable[[Callable[Concatenate[Any, P], Any]], Reducing[P]]: ...
 @overload
 def every_array(
-    twin: Callable[..., Any] | None = None, *, result: Literal["other"] | tuple[Result, ...]
-) -> Callable[[Function], Function]: ...
+    twin: Callable[..., Any], *, result: Literal["other"]
+) -> Callable[[Callable[Concatenate[Any, P], Numpy]], Reshaping[P, Numpy]]: ...
+@overload
 def every_array(
-    twin: Callable[..., Any] | None = None, *, result: Result | tuple[Result, ...] = "like"
-) -> Any:
+    twin: Callable[..., Any], *, result: tuple[Result, ...]
+) -> Callable[[Function], Function]: ...
+def every_array(twin: Callable[..., Any], *, result: Result | tuple[Result, ...] = "like") -> Any:
     """Let a function of NumPy arrays take every kind of array, and give it back.
 
-    `twin` computes tensors that the kernels cannot; without one they are refused. `result` says
-    what is returned: an array "like" x, one "reduced" along the axis, or any "other"; or each
-    part of a tuple.
+    `twin` computes tensors that the kernels cannot. `result` says what is returned: an array
+    "like" x, one "reduced" along the axis, or any "other"; or each part of a tuple.
     """
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -131,7 +132,8 @@ def which(x: Any) -> str:
     >>> which(np.ones(3, dtype=np.complex64))
     'numpy'
     """
-    return _which(x)
+    road: str = _which(x)
+    return road
 
 
 @every_array(lambda x: f"agnostic ({library(x)})", result="other")
@@ -175,11 +177,6 @@ def _torch(public: Public, x: Any, args: tuple[Any, ...], options: dict[str, Any
 def _agnostic(public: Public, x: Any, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
     if "dim" in options:
         refuse_dim(x)
-    if public.twin is None:
-        raise TypeError(
-            f"{public.function.__name__} takes NumPy arrays and CPU tensors without a gradient, "
-            f"got an array of {library(x)} that is neither: convert it first"
-        )
     return public.twin(x, *args, **options)
 
 

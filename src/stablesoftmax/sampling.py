@@ -3,15 +3,17 @@
 from __future__ import annotations  # or the annotations would load numpy.random
 
 from math import prod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .arguments.sampling import Sampling, validate
+from .arguments.tensors import floating as tensor_dtype
 from .arrays import Array, is_bfloat16
 from .roads import every_array
 from .rows import Rows, normalise, probabilities
+from .tensors import namespace, through_host
 
 if TYPE_CHECKING:
     from numpy.random import Generator
@@ -21,7 +23,13 @@ __all__ = ["sample"]
 DRAWS = 2**17  # draws at a time: a few arrays of 1 MB
 
 
-@every_array(result="other")
+def _sample_tensor(logits: Any, *args: Any, **options: Any) -> Any:
+    """Draw on the host, whatever the device of the logits: `rng` is NumPy's."""
+    tensor_dtype(namespace(logits), logits.dtype, "logits")
+    return through_host(sample, logits, args, options)
+
+
+@every_array(_sample_tensor, result="other")
 def sample(
     logits: ArrayLike,
     size: int | tuple[int, ...] | None = None,
@@ -93,6 +101,10 @@ def sample(
     others are appended.
 
     Memory is the result's and a few MB, or some float64 copies of one row if that is longer.
+
+    Tensors that need a gradient, JAX and array-API arrays are copied to the host, and the classes
+    come back as such an array, on the device of `logits`: int64, JAX's default integer. Traced
+    logits have no values to draw from.
 
     References
     ----------

@@ -19,6 +19,7 @@ from .arguments.tensors import (
     FLOATS,
     INTEGERS,
     TensorArguments,
+    host,
     known,
     library,
     name_of,
@@ -33,6 +34,7 @@ NUMPY_KNOWS = {*FLOATS, *COMPLEX, *INTEGERS, "bool"}  # bfloat16 with the help o
 __all__ = [
     "as_rows",
     "has_kernel_road",
+    "less",
     "log_softmax",
     "logsumexp",
     "namespace",
@@ -40,6 +42,7 @@ __all__ = [
     "quiet",
     "softmax",
     "spread",
+    "through_host",
     "through_numpy",
 ]
 
@@ -127,24 +130,28 @@ def normalise(call: TensorArguments) -> tuple[Array, Array | None, Array | None,
 
 
 def _below_maximum(x: Array, where: Array | None, call: TensorArguments) -> tuple[Array, Array]:
-    """Return x less each row's maximum, and the maxima.
+    """Return x less each row's maximum, and the maxima."""
+    xp = call.xp
+    held = x if where is None else xp.where(where, x, xp.iinfo(x.dtype).min)
+    top = xp.max(held, axis=-1, keepdims=True)
+    return less(x, top, call.computed, xp), xp.astype(top, call.computed)[..., 0]
+
+
+def less(x: Array, top: Array, computed: Any, xp: Any) -> Array:
+    """Return the integers x less their maximum, as floats.
 
     Halves of the digits are subtracted apart, so that 2**60 and 2**60 + 1 are no tie in float64,
     nor 2**24 and 2**24 + 1 in JAX's float32.
     """
-    xp, info = call.xp, call.xp.iinfo(x.dtype)
-    held = x if where is None else xp.where(where, x, info.min)
-    top = xp.max(held, axis=-1, keepdims=True)
-    half = info.bits // 2
+    half = xp.iinfo(x.dtype).bits // 2
 
     def high(a: Array) -> Array:
-        return xp.astype(a >> half, call.computed)
+        return xp.astype(a >> half, computed)
 
     def low(a: Array) -> Array:
-        return xp.astype(a & (2**half - 1), call.computed)
+        return xp.astype(a & (2**half - 1), computed)
 
-    below = (high(x) - high(top)) * 2.0**half + (low(x) - low(top))
-    return below, (high(top) * 2.0**half + low(top))[..., 0]
+    return (high(x) - high(top)) * 2.0**half + (low(x) - low(top))
 
 
 def _order(call: TensorArguments) -> tuple[int, ...]:
@@ -230,6 +237,29 @@ def through_numpy(
     if isinstance(result, tuple):
         return tuple(_tensor(part, torch, narrow) for part in result)
     return _tensor(result, torch, narrow)
+
+
+def through_host(
+    function: Callable[..., Any], x: Any, args: tuple[Any, ...], options: dict[str, Any]
+) -> Any:
+    """Call a function of NumPy arrays with copies on the host; put its result beside x."""
+
+    def copied(a: Any) -> Any:
+        if not hasattr(a, "__array_namespace__") and library(a) != "torch":
+            return a
+        values = host(a)
+        if values is None:
+            other = {"torch": "torch.multinomial", "jax": "jax.random.categorical"}
+            raise TypeError(
+                f"{function.__name__} needs values, which a traced array has none of: "
+                f"use {other.get(library(a), 'it outside of the trace')}"
+            )
+        return values
+
+    arrays = [copied(a) for a in (x, *args)]
+    result = function(*arrays, **{name: copied(a) for name, a in options.items()})
+    several = library(x) == "jax" and len(x.devices()) > 1
+    return namespace(x).asarray(result, device=None if several else x.device)
 
 
 def _view(value: Any, torch: Any) -> Any:

@@ -34,28 +34,45 @@ def validate(
     """Check the arguments of all three functions before anything is written."""
     x = as_array(x, "x")
     dtype = floating(x.dtype, "x")
-    if x.ndim == 0:
+    has_groups(x.shape, segments, indptr)
+    count = count_of(num_segments)
+    if indptr is not None:
+        offsets = offsets_of(indptr, len(x), count)
+        return Arguments(x, None, offsets, len(offsets) - 1, dtype)
+    ids, count = ids_of(segments, x.shape, count)
+    return Arguments(x, ids, None, count, dtype)
+
+
+def has_groups(shape: tuple[int, ...], segments: Any, indptr: Any) -> None:
+    """Raise unless x has an axis, and one argument says how it is divided."""
+    if not shape:
         raise ValueError("x must have an axis along which the groups lie, got a scalar")
     if (segments is None) == (indptr is None):
         given = "neither" if segments is None else "both"
         raise TypeError(f"exactly one of segments and indptr must be given, got {given}")
-    count = _count(num_segments)
-    if indptr is not None:
-        offsets = _offsets(indptr, len(x), count)
-        return Arguments(x, None, offsets, len(offsets) - 1, dtype)
+
+
+def ids_of(segments: Any, shape: tuple[int, ...], count: int | None) -> tuple[Array, int]:
+    """Return an id for each row of x, and the number of groups."""
     ids = _integers(segments, "segments")
-    if ids.shape != x.shape[:1]:
-        raise ValueError(
-            f"segments must have shape {x.shape[:1]}, an id for each row of x, got {ids.shape}"
-        )
+    one_a_row(ids.shape, shape)
     native = _native(ids)
     largest = _largest(native)
     if largest >= (LIMIT if count is None else count):
-        _refuse(ids, count)
-    return Arguments(x, native, None, largest + 1 if count is None else count, dtype)
+        refuse_ids(ids, count)
+    return native, largest + 1 if count is None else count
 
 
-def _count(num_segments: int | None) -> int | None:
+def one_a_row(ids: tuple[int, ...], shape: tuple[int, ...]) -> None:
+    """Raise unless ids have this shape."""
+    if ids != shape[:1]:
+        raise ValueError(
+            f"segments must have shape {shape[:1]}, an id for each row of x, got {ids}"
+        )
+
+
+def count_of(num_segments: int | None) -> int | None:
+    """Return the number of groups that was asked for."""
     if num_segments is None:
         return None
     try:
@@ -95,7 +112,8 @@ def _largest(ids: Array) -> int:
     return largest if largest <= np.iinfo(ids.dtype).max else 2 * LIMIT
 
 
-def _refuse(ids: Array, count: int | None) -> NoReturn:
+def refuse_ids(ids: Array, count: int | None) -> NoReturn:
+    """Raise for the first id that is out of range."""
     limit, name = (LIMIT, "2**48") if count is None else (count, f"num_segments = {count}")
     first = int(np.argmax((ids < 0) | (ids >= limit)))
     raise ValueError(
@@ -103,12 +121,10 @@ def _refuse(ids: Array, count: int | None) -> NoReturn:
     )
 
 
-def _offsets(indptr: ArrayLike, length: int, count: int | None) -> Array:
+def offsets_of(indptr: ArrayLike, length: int, count: int | None) -> Array:
+    """Return the offsets, num_segments + 1 of them."""
     a = _integers(indptr, "indptr")
-    if a.ndim != 1 or a.size == 0:
-        raise ValueError(f"indptr must be one-dimensional and not empty, got shape {a.shape}")
-    if count is not None and count != a.size - 1:
-        raise ValueError(f"num_segments must be len(indptr) - 1 = {a.size - 1}, got {count}")
+    offset_shape(a.shape, count)
     if a[0] != 0:
         raise ValueError(f"indptr must start at 0, got {a[0]} at position 0")
     falls = a[1:] < a[:-1]
@@ -123,3 +139,11 @@ def _offsets(indptr: ArrayLike, length: int, count: int | None) -> Array:
             f"at position {a.size - 1}"
         )
     return np.require(a, np.int64, ["C", "A"])
+
+
+def offset_shape(shape: tuple[int, ...], count: int | None) -> None:
+    """Raise unless offsets have a shape for so many groups."""
+    if len(shape) != 1 or shape[0] == 0:
+        raise ValueError(f"indptr must be one-dimensional and not empty, got shape {shape}")
+    if count is not None and count != shape[0] - 1:
+        raise ValueError(f"num_segments must be len(indptr) - 1 = {shape[0] - 1}, got {count}")

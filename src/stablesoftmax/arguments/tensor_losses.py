@@ -26,6 +26,7 @@ from .tensors import (
     array,
     broadcast,
     floating,
+    indices,
     known,
     name_of,
     validate,
@@ -101,7 +102,7 @@ def validate_selection(
     if name_of(places.dtype) not in INTEGERS:
         raise TypeError(f"index must be of an integer dtype, got {name_of(places.dtype)}")
     single = one_a_row(tuple(places.shape), tuple(x.shape), axis)
-    places, n = _indices(xp, places), x.shape[axis]
+    places, n = indices(xp, places), x.shape[axis]
     bad = (places < 0) | (places >= n)
     if _is_known(xp, bad):
         raise IndexError(f"index must lie in 0 to {n - 1}, {_got(xp, places, bad)}")
@@ -155,7 +156,7 @@ def _real(xp: Any, x: Array, name: str) -> None:
 
 def _classes(xp: Any, labels: Array, count: int, ignored: int) -> Array:
     """Return classes: -1 for what is ignored; traced ones that are out of range become `count`."""
-    labels = _indices(xp, labels)
+    labels = indices(xp, labels)
     skipped = labels == ignored
     bad = ~skipped & ((labels < 0) | (labels >= count))
     if _is_known(xp, bad):
@@ -190,11 +191,6 @@ def _weights(xp: Any, weight: Array, count: int) -> Array:
     if _is_known(xp, bad):
         raise ValueError(f"weight must be finite and at least 0, {_got(xp, weight, bad)}")
     return weight
-
-
-def _indices(xp: Any, a: Array) -> Array:
-    """Return integers of the dtype that indexes: take_along_axis may want that one."""
-    return xp.astype(a, xp.__array_namespace_info__().default_dtypes()["indexing"])
 
 
 def _is_known(xp: Any, bad: Array) -> bool:

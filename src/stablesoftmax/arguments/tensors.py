@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from math import prod
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, overload
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..agnostic import beside, constant
 from .common import axes_of, temperatures
@@ -106,17 +107,43 @@ def library(x: Any) -> str:
     return "jax" if roots[0] == "jaxlib" else roots[0]
 
 
-def known(flag: Array) -> bool | None:
-    """Return whether a bool array of one element is true; None if it is traced, with no value."""
-    if library(flag) == "torch":
+@overload
+def known(value: Array) -> bool | None: ...
+@overload
+def known(value: Array, kind: type[int]) -> int | None: ...
+def known(value: Array, kind: type[int] = bool) -> int | None:
+    """Return the value of an array of one element; None if it is traced and has none."""
+    if library(value) == "torch":
         import torch
 
         if torch.compiler.is_compiling():
             return None
     try:
-        return bool(flag)
+        return kind(value)
     except (TypeError, RuntimeError):  # of a JAX tracer; within torch.func.vmap
         return None
+
+
+def host(a: Array) -> NDArray[Any] | None:
+    """Return a as a NumPy array; None if it is traced and has no values."""
+    if library(a) == "torch":
+        import torch
+
+        if torch.compiler.is_compiling():
+            return None
+        # bfloat16 is none of NumPy's own, and float32 holds all of it
+        a = a.detach().float() if a.dtype is torch.bfloat16 else a.detach()
+    try:
+        if library(a) == "cupy":
+            return np.asarray(a.get())
+        return np.asarray(a.cpu() if library(a) == "torch" else a)
+    except (TypeError, RuntimeError):  # as in `known`
+        return None
+
+
+def indices(xp: Any, a: Array) -> Array:
+    """Return integers of the dtype that indexes: take_along_axis may want that one."""
+    return xp.astype(a, xp.__array_namespace_info__().default_dtypes()["indexing"])
 
 
 def floating(xp: Any, dtype: Any, name: str) -> Any:
@@ -132,9 +159,13 @@ def floating(xp: Any, dtype: Any, name: str) -> Any:
     )
 
 
-def widest(xp: Any) -> Any:
-    """Return float64, or float32 where the library has no wider one (JAX unless told so)."""
-    has = xp.__array_namespace_info__().dtypes(kind="real floating")
+def widest(xp: Any, x: Array | None = None) -> Any:
+    """Return float64, or float32 where the library, or x's device, has no wider one.
+
+    That is JAX unless told so, and torch on a GPU of Apple's.
+    """
+    device = {} if x is None else beside(x, xp)
+    has = xp.__array_namespace_info__().dtypes(kind="real floating", **device)
     return has.get("float64", has["float32"])
 
 
@@ -164,7 +195,7 @@ def _mask(where: Any, x: Array, xp: Any) -> Array | None:
     mask = array(where, x, xp)
     if name_of(mask.dtype) != "bool":
         raise TypeError(f"where must be bool, got dtype {name_of(mask.dtype)}: pass where != 0")
-    if not _fits(mask.shape, x.shape):
+    if not fits(mask.shape, x.shape):
         raise ValueError(
             f"where of shape {tuple(mask.shape)} does not broadcast to x's shape {tuple(x.shape)}"
         )
@@ -193,7 +224,7 @@ def _temperatures(temperature: Any, kept: tuple[int, ...], x: Array, xp: Any) ->
         if checked is None:
             return None
         t = xp.asarray(np.array(checked), **beside(x, xp))
-    if not _fits(t.shape, kept):
+    if not fits(t.shape, kept):
         raise ValueError(
             f"temperature of shape {tuple(t.shape)} does not broadcast to {kept}, "
             "x's shape with the axis reduced to 1"
@@ -201,7 +232,7 @@ def _temperatures(temperature: Any, kept: tuple[int, ...], x: Array, xp: Any) ->
     return xp.broadcast_to(t, kept)
 
 
-def _fits(shape: tuple[int, ...], target: tuple[int, ...]) -> bool:
+def fits(shape: tuple[int, ...], target: tuple[int, ...]) -> bool:
     """Whether one shape broadcasts to the other; in plain Python, which torch.compile follows."""
     if len(shape) > len(target):
         return False
@@ -217,7 +248,7 @@ def broadcast(
     for a in (x, b):
         for i in range(1, len(a.shape) + 1):
             shape[-i] = a.shape[-i] if shape[-i] == 1 else shape[-i]
-    if not (_fits(x.shape, tuple(shape)) and _fits(b.shape, tuple(shape))):
+    if not (fits(x.shape, tuple(shape)) and fits(b.shape, tuple(shape))):
         raise ValueError(
             f"{names[1]} of shape {tuple(b.shape)} does not broadcast with {names[0]} of shape "
             f"{tuple(x.shape)}"
