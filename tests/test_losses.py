@@ -589,13 +589,13 @@ def test_the_binding_follows_no_bad_label():
         labels = np.array([0, bad])
         with pytest.raises(IndexError, match="labels"):
             _core.cross_entropy(
-                "float64", X, None, labels, None, "float64", None, 1, 0, 1, loss, None
+                "float64", X, None, labels, None, "float64", None, 0, 1, loss, None
             )
         with pytest.raises(IndexError, match="index"):
             _core.selected_log_softmax("float64", X, None, labels[:, None].copy(), out)
     with pytest.raises(ValueError, match="weight: 2 elements; expected 3"):
         _core.cross_entropy(
-            "float64", X, None, labels * 0, None, "float64", np.ones(2), 1, 0, 1, loss, None
+            "float64", X, None, labels * 0, None, "float64", np.ones(2), 0, 1, loss, None
         )
 
 
