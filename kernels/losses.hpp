@@ -45,16 +45,17 @@ void read_doubles(const char *from, ptrdiff_t step, double *to, size_t count) {
     });
 }
 
-// The weights q of a row's classes, in blocks. Unless it is a label as given, q is rounded; for float64
-// logits what that leaves is kept in `rest`: it would cost up to 1.5 ULP of the loss.
-template <class Source>
+// The weights q of a row's classes, in blocks. Unless it is a label as given, q is rounded: with `paired`,
+// what that leaves is kept in `rest`. It would cost a float64 loss up to 1.5 ULP.
+template <class Source, bool paired>
 struct Weights {
-    static constexpr bool paired = sizeof(compute<typename Source::Storage>) == 8;
+    static constexpr size_t W = Lanes<double>::count;
 
     const Target &target;
     const Source &source;
     const Pair<double> keep, spread;  // of smoothing
     bool out_of_range = false;        // some q, or what it was made of, is too large or small for pairs
+    static constexpr double least = 0x1p-900;
     alignas(64) double q[staged_room];  // a block, and zeros up to a whole vector
     alignas(64) double rest[paired ? staged_room : 1];
 
@@ -65,10 +66,20 @@ struct Weights {
 
     const double *chunk(size_t begin, size_t count) {
         labels(begin, count);
-        if (!target.exact())
-            for_vectors<double>(count, [&](size_t i, size_t lanes) __attribute__((always_inline)) {
-                weigh(begin, i, lanes);
-            });
+        if (target.exact()) return q;
+        const bool all_labelled = target.targets;
+        Bits<double> outside{};
+        for_vectors<double>(count, [&](size_t i, size_t lanes) __attribute__((always_inline)) {
+            outside |= all_labelled ? weigh<true>(begin, i, lanes) : weigh<false>(begin, i, lanes);
+        });
+        const size_t label = static_cast<size_t>(target.label) - begin;
+        if (target.label >= 0 && label < count) {
+            const size_t i = label / W * W;
+            store(q + i, Vector<double>{});
+            q[label] = 1;
+            outside |= weigh<true>(begin, i, count - i < W ? count - i : W);
+        }
+        out_of_range |= any(outside) || (target.smoothing != 0 && spread.head[0] < least);
         return q;
     }
 
@@ -87,24 +98,26 @@ struct Weights {
         return q;
     }
 
-    // What is positive stays so: 0 times an infinite cost is 0, and 1e-200·1e-200 times it is not.
-    INLINE void weigh(size_t begin, size_t i, size_t lanes) {
-        Pair<double> product{load(q + i), Vector<double>{}};
-        Bits<double> positive = product.head > 0;
+    // Make q of a vector of labels, all 0 unless `labelled`; say where it is out of range. What is positive
+    // stays so: 0 times an infinite cost is 0, and 1e-200·1e-200 times it is not.
+    template <bool labelled>
+    INLINE Bits<double> weigh(size_t begin, size_t i, size_t lanes) {
+        Pair<double> product{labelled ? load(q + i) : Vector<double>{}, Vector<double>{}};
         if (target.smoothing != 0) {
             const Bits<double> in = included(begin + i, lanes);
-            product = plus(times(keep, product), {in ? spread.head : Vector<double>{}, in ? spread.tail : Vector<double>{}});
-            positive = (positive & (keep.head > 0)) | (in & (spread.head > 0));
-            watch(product, positive);
+            const Pair<double> own{in ? spread.head : Vector<double>{}, in ? spread.tail : Vector<double>{}};
+            product = labelled ? plus(times(keep, product), own) : own;
         }
+        Bits<double> positive = product.head > 0;
         if (target.weight) {
             const Vector<double> weight = load_lanes(target.weight + begin + i, lanes);
             product = times(product, {weight, Vector<double>{}});
             positive &= weight > 0;
-            watch(product, positive);
         }
-        store(q + i, positive ? at_least<double>(product.head, broadcast(0x1p-1074)) : Vector<double>{});
-        if constexpr (paired) store(rest + i, finite_or_zero<double>(positive ? product.tail : Vector<double>{}));
+        store(q + i, at_least<double>(product.head, positive ? broadcast(0x1p-1074) : Vector<double>{}));
+        if constexpr (paired) store(rest + i, finite_or_zero<double>(product.tail));
+        const Bits<double> inside = (product.head > least) & (product.head < 0x1p900);
+        return positive & ~(has_fma ? inside : inside & (product.tail == product.tail));
     }
 
     static INLINE Pair<double> times(Pair<double> a, Pair<double> b) {
@@ -114,14 +127,10 @@ struct Weights {
         return paired ? add(a, b) : Pair<double>{a.head + b.head, Vector<double>{}};
     }
 
-    INLINE void watch(Pair<double> product, Bits<double> positive) {
-        if constexpr (paired)
-            out_of_range |= any(positive & ~((product.head > 0x1p-900) & (product.head < 0x1p900) & (product.tail == product.tail)));
-    }
-
     // Which of the lanes take part.
     INLINE Bits<double> included(size_t begin, size_t lanes) const {
-        double in[Lanes<double>::count] = {};
+        if (!source.is_masked()) return lane_numbers<double>() < static_cast<int64_t>(lanes);
+        double in[W] = {};
         for (size_t j = 0; j < lanes; ++j) in[j] = source.included(begin + j);
         return load(in) > 0;
     }
@@ -184,10 +193,10 @@ struct LossTask : RowTask<Operation::log_softmax, Source, Sink, coarse> {
         return {none, q, multiply(q, two_sum<double>(max, -x)), false};
     }
 
-    template <bool with_rest>
+    template <bool paired>
     Mass mass_of_classes() {
         const Vector<double> max = low_half(total.extreme);
-        Weights<Source> weights(target, *source, spread);
+        Weights<Source, paired> weights(target, *source, spread);
         Accumulator<double> top, below, shortfall;
         auto take_in = [&](Vector<double> x, Vector<double> q, Vector<double> rest) __attribute__((always_inline)) {
             const Vector<double> none{};
@@ -214,7 +223,7 @@ struct LossTask : RowTask<Operation::log_softmax, Source, Sink, coarse> {
                     take_in(wide.low, load(q + i), Vector<double>{});
                     take_in(wide.high, load(q + i + Lanes<double>::count), Vector<double>{});
                 } else {
-                    take_in(x, load(q + i), with_rest ? load(weights.rest + i) : Vector<double>{});
+                    take_in(x, load(q + i), paired ? load(weights.rest + i) : Vector<double>{});
                 }
             });
             for (Accumulator<double> *sum : {&top, &below, &shortfall}) sum->settle();
@@ -255,7 +264,7 @@ struct LossTask : RowTask<Operation::log_softmax, Source, Sink, coarse> {
     __attribute__((noinline, cold)) double loss_of_any_size(Pair<double> log) {
         const Scaled logarithm = rounded(log) < faint ? faint_logarithm() : Scaled(log);
         const Scaled max(low_half(total.extreme)[0]), spread = Scaled(share) * Scaled(target.smoothing);
-        Weights<Source> weights(target, *source, this->spread);
+        Weights<Source, false> weights(target, *source, this->spread);
         const Scaled keep(weights.keep);
         Scaled sum(0);
         bool infinite = false;
@@ -348,7 +357,7 @@ struct LossTask : RowTask<Operation::log_softmax, Source, Sink, coarse> {
         const Exception special = exception(mass, terms, f, factor);
         Task::emit([&](Source &from, Out *y, size_t begin, size_t count) {
             Chunk<S> block = from.chunk(begin, count);
-            Weights<Source> weights(target, from, spread);
+            Weights<Source, false> weights(target, from, spread);
             const double *q = one_class ? nullptr : weights.chunk(begin, count);
             const Exponential<T, false, coarse> exponential(shift);
             const T scale = static_cast<T>(target.scale);
@@ -379,7 +388,7 @@ struct LossTask : RowTask<Operation::log_softmax, Source, Sink, coarse> {
 
     double degenerate() {
         const Limit<T> limit(*this);
-        Weights<Source> weights(target, *source, spread);
+        Weights<Source, false> weights(target, *source, spread);
         double loss = limit.has_nan ? std::numeric_limits<double>::quiet_NaN() : 0;
         Accumulator<double> improbable;  // q where the probability is 0
         auto each = [&](auto use) {
