@@ -24,7 +24,7 @@ MAX_ULP = {
 }
 
 #: The same for the losses and their kin. Of a gradient: of classes without smoothing. Of a
-#: cross-entropy: of a row, whatever the weights and the smoothing. logcumsumexp's limit grows with κ.
+#: cross-entropy: of one row, with any weights and smoothing. logcumsumexp's limit grows with κ.
 FAMILY_ULP = {
     "cross_entropy": {"float32": 1.5, "float64": 1.5, "float16": 0.51, "bfloat16": 0.51},
     "cross_entropy gradient": {"float32": 4.0, "float64": 4.0, "float16": 0.51, "bfloat16": 0.51},
