@@ -87,7 +87,7 @@ def cross_entropy(
     Worst error of a row: 1.5 ULP in float32 and float64, 0.51 ULP in float16 and bfloat16, whatever
     the weights and the smoothing: 1 - ε and ε/C are not rounded. Sums are accumulated in float64,
     pairwise, from rows that are not rounded before: N rows add up with a relative error below
-    (24 + log2 N) 2^-53, mostly 2^-52. The mean divides by their number, or by the sum of their
+    (24 + log2 N) 2^-53, mostly 2^-51. The mean divides by their number, or by the sum of their
     weights, which is such a sum itself: below twice that. In narrower dtypes both are within
     0.51 ULP.
 
