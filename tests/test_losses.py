@@ -78,7 +78,8 @@ WITNESSES = [  # logits, label, weight, smoothing: each what some shortcut gets 
         0,
     ),  # products out of range
     ([0.0, 1.0, 1.5], [1e308, 1e308, 0], [1.7e308, 1e-308, 0], 0.5),
-    ([0.0, -3e38], 0, [1.0, 1e-320], 1e-300),  # tiny times huge
+    ([0.0, -3e38], 0, [1.0, 3e-309], 0.3),  # tiny times huge
+    ([0.0, -3e38], 0, [1.0, 1e-320], 1e-300),
     ([0.0, -1e30], 0, [1.0, 1.0], 5e-324),
     ([0.0, 0.25, -2], 0, [1e-310, 1e-305, 1e-320], 0.3),
 ]
@@ -92,6 +93,20 @@ def test_accuracy_of_weights(x, label, weight, smoothing, kind):
     got = cross_entropy(x, label, weight=weight, label_smoothing=smoothing, reduction="none")
     q = oracle.weights(x.size, label[0], weight=weight, label_smoothing=smoothing)
     assert oracle.error(got[0], oracle.loss(x[0], q), kind) <= max_ulp("cross_entropy", kind)
+
+
+@pytest.mark.parametrize(("gap", "limit"), [(0, 0.55), (-37.3, 1.0)])
+def test_accuracy_of_q(gap, limit):
+    """Where the logarithm has next to no error: with q rounded it is 1.2 ULP."""
+    rng, x = np.random.default_rng(4), np.array([[0.0, gap, gap]])
+    for _ in range(300):
+        weight, smoothing = rng.uniform(0.1, 2, 3), rng.random() ** 2  # of 53 bits
+        if gap:  # the label alone
+            weight[1:], smoothing = 0, smoothing * (rng.random() < 0.5)
+        options = {"weight": weight, "label_smoothing": smoothing}
+        got = cross_entropy(x, [0], reduction="none", **options)
+        wanted = oracle.loss(x[0], oracle.weights(3, 0, **options))
+        assert oracle.error(got[0], wanted, np.float64) <= limit
 
 
 def test_a_weight_that_rounds_to_0_meets_minus_infinity(dtype):
