@@ -33,12 +33,14 @@ template <>
 struct ColumnSums<float> {
     Sum<float, Vector<double>> low{}, high{};
     INLINE Vector<float> rounded() const { return narrow({low.head, high.head}); }
+    INLINE Factor<float> factor() const { return factor_of(low, high); }
 };
 
 template <>
 struct ColumnSums<double> {
     Sum<double, Vector<double>> low{};
     INLINE Vector<double> rounded() const { return low.head; }
+    INLINE Factor<double> factor() const { return factor_of(low); }
 };
 
 template <class T>
@@ -143,19 +145,12 @@ struct ColumnTask {
         return all;
     }
 
-    INLINE Factor<T> factor(size_t v) const {
-        if constexpr (sizeof(T) == 4)
-            return factor_of(sums[v].low, sums[v].high);
-        else
-            return factor_of(sums[v].low);
-    }
-
     template <bool careful>
     void write_softmax() {
         Factor<T> scale[vectors];
         Exp again[vectors];
         for (size_t v = 0; v < vectors; ++v) {
-            scale[v] = careful ? factor(v) : complete(factor(v));
+            scale[v] = careful ? sums[v].factor() : complete(sums[v].factor());
             again[v] = exponential(v);
         }
         for (size_t i = 0; i < length; ++i)

@@ -61,17 +61,18 @@ using OneRow = void (*)(const Row &, const Context &);
 using IsUndefined = bool (*)(const Row &);
 
 // What a row of logits is held against: the loss is Σ q_c·(-log p_c) with
-// q_c = weight_c·(keep·([c == label] + targets_c) + spread).
+// q_c = weight_c·((1 - smoothing)·([c == label] + targets_c) + smoothing / classes that take part).
 struct Target {
     ptrdiff_t label = -1;                 // a class of the row, or -1
     const char *targets = nullptr;        // one number a class, `target_step` bytes apart; or null
     ptrdiff_t target_step = 0;
     Format target_format = Format::float64;
     const double *weight = nullptr;       // one a class; or null
-    double keep = 1, smoothing = 0;       // smoothing is shared by the classes that take part
+    double smoothing = 0;
     double scale = 1;                     // of the gradient
 
     bool ignored() const { return label < 0 && !targets; }
+    bool exact() const { return !weight && smoothing == 0; }  // q is the label itself
 };
 
 // Returns the loss of the row; its gradient goes to y, unless that is null. No temperature.

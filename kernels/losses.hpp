@@ -6,6 +6,7 @@
 //   gradient  Q·p_c - q_c; where that cancels, at the maximum, R - Q·r / (1 + r), R = Σ q_c elsewhere
 #pragma once
 
+#include "pairs.hpp"
 #include "rows.hpp"
 
 namespace stablesoftmax::LEVEL {
@@ -44,54 +45,96 @@ void read_doubles(const char *from, ptrdiff_t step, double *to, size_t count) {
     });
 }
 
-// The weights q of a row's classes, in blocks.
-template <class Source>
+// The weights q of a row's classes, in blocks. Unless it is a label as given, q is rounded: with `paired`,
+// what that leaves is kept in `rest`. It would cost a float64 loss up to 1.5 ULP.
+template <class Source, bool paired>
 struct Weights {
+    static constexpr size_t W = Lanes<double>::count;
+
     const Target &target;
     const Source &source;
-    const double spread;
+    const Pair<double> keep, spread;  // of smoothing
+    bool out_of_range = false;        // some q, or what it was made of, is too large or small for pairs
+    static constexpr double least = 0x1p-900;
     alignas(64) double q[staged_room];  // a block, and zeros up to a whole vector
+    alignas(64) double rest[paired ? staged_room : 1];
 
-    Weights(const Target &target, const Source &source, double spread)
-        : target(target), source(source), spread(spread) {}
+    Weights(const Target &target, const Source &source, Pair<double> spread)
+        : target(target), source(source), keep(two_sum<double>(broadcast(1.0), broadcast(-target.smoothing))),
+          spread(spread) {}
     Weights(const Weights &) = delete;
 
     const double *chunk(size_t begin, size_t count) {
+        labels(begin, count);
+        if (target.exact()) return q;
+        const bool all_labelled = target.targets;
+        Bits<double> outside{};
+        for_vectors<double>(count, [&](size_t i, size_t lanes) __attribute__((always_inline)) {
+            outside |= all_labelled ? weigh<true>(begin, i, lanes) : weigh<false>(begin, i, lanes);
+        });
+        const size_t label = static_cast<size_t>(target.label) - begin;
+        if (target.label >= 0 && label < count) {
+            const size_t i = label / W * W;
+            store(q + i, Vector<double>{});
+            q[label] = 1;
+            outside |= weigh<true>(begin, i, count - i < W ? count - i : W);
+        }
+        out_of_range |= any(outside) || (target.smoothing != 0 && spread.head[0] < least);
+        return q;
+    }
+
+    // The labels as they are given, and as probabilities.
+    const double *labels(size_t begin, size_t count) {
+        constexpr decltype(&read_doubles<double>) readers[formats] = {
+            read_doubles<float>, read_doubles<double>, read_doubles<float16>, read_doubles<bfloat16>};
+        const char *from = target.targets + static_cast<ptrdiff_t>(begin) * target.target_step;
         if (target.targets)
-            read_targets(begin, count);
+            readers[static_cast<size_t>(target.target_format)](from, target.target_step, q, count);
         else
             std::memset(q, 0, count * sizeof(double));
         const size_t label = static_cast<size_t>(target.label) - begin;
-        if (target.label >= 0 && label < count) q[label] = target.keep;
-        if (spread != 0)
-            for (size_t i = 0; i < count; ++i) q[i] += source.included(begin + i) ? spread : 0;
-        if (target.weight)
-            for (size_t i = 0; i < count; ++i) q[i] *= target.weight[begin + i];
+        if (target.label >= 0 && label < count) q[label] = 1;
         std::memset(q + count, 0, (staged_room - block_size) * sizeof(double));
         return q;
     }
 
-    void read_targets(size_t begin, size_t count) {
-        constexpr decltype(&read_doubles<double>) readers[formats] = {
-            read_doubles<float>, read_doubles<double>, read_doubles<float16>, read_doubles<bfloat16>};
-        const char *from = target.targets + static_cast<ptrdiff_t>(begin) * target.target_step;
-        readers[static_cast<size_t>(target.target_format)](from, target.target_step, q, count);
-        if (target.keep == 1) return;
-        for (size_t i = 0; i < count; ++i) q[i] *= target.keep;
+    // Make q of a vector of labels, all 0 unless `labelled`; say where it is out of range. What is positive
+    // stays so: 0 times an infinite cost is 0, and 1e-200·1e-200 times it is not.
+    template <bool labelled>
+    INLINE Bits<double> weigh(size_t begin, size_t i, size_t lanes) {
+        Pair<double> product{labelled ? load(q + i) : Vector<double>{}, Vector<double>{}};
+        if (target.smoothing != 0) {
+            const Bits<double> in = included(begin + i, lanes);
+            const Pair<double> own{in ? spread.head : Vector<double>{}, in ? spread.tail : Vector<double>{}};
+            product = labelled ? plus(times(keep, product), own) : own;
+        }
+        Bits<double> positive = product.head > 0;
+        if (target.weight) {
+            const Vector<double> weight = load_lanes(target.weight + begin + i, lanes);
+            product = times(product, {weight, Vector<double>{}});
+            positive &= weight > 0;
+        }
+        store(q + i, at_least<double>(product.head, positive ? broadcast(0x1p-1074) : Vector<double>{}));
+        if constexpr (paired) store(rest + i, finite_or_zero<double>(product.tail));
+        const Bits<double> inside = (product.head > least) & (product.head < 0x1p900);
+        return positive & ~(has_fma ? inside : inside & (product.tail == product.tail));
+    }
+
+    static INLINE Pair<double> times(Pair<double> a, Pair<double> b) {
+        return paired ? multiply(a, b) : Pair<double>{a.head * b.head, Vector<double>{}};
+    }
+    static INLINE Pair<double> plus(Pair<double> a, Pair<double> b) {
+        return paired ? add(a, b) : Pair<double>{a.head + b.head, Vector<double>{}};
+    }
+
+    // Which of the lanes take part.
+    INLINE Bits<double> included(size_t begin, size_t lanes) const {
+        if (!source.is_masked()) return lane_numbers<double>() < static_cast<int64_t>(lanes);
+        double in[W] = {};
+        for (size_t j = 0; j < lanes; ++j) in[j] = source.included(begin + j);
+        return load(in) > 0;
     }
 };
-
-INLINE double rounded(Pair<double> sum) { return sum.head[0] + sum.tail[0]; }
-
-INLINE Pair<double> multiply(Pair<double> a, Pair<double> b) {
-    Pair<double> product = two_product<double>(a.head, b.head);
-    return {product.head, product.tail + (a.head * b.tail + a.tail * b.head)};
-}
-
-INLINE Pair<double> add(Pair<double> a, Pair<double> b) {
-    Pair<double> sum = two_sum<double>(a.head, b.head);
-    return {sum.head, sum.tail + (a.tail + b.tail)};
-}
 
 template <class Source, class Sink, bool coarse>
 struct LossTask : RowTask<Operation::log_softmax, Source, Sink, coarse> {
@@ -103,49 +146,59 @@ struct LossTask : RowTask<Operation::log_softmax, Source, Sink, coarse> {
 
     const Row &row;
     const Target &target;
-    const double spread;
+    const Pair<double> share, spread;  // of the smoothing that one class has, and that much smoothing
 
     LossTask(Source &from, Sink &to, const Row &row, const Target &target, const Context &context)
-        : row(row), target(target), spread(share(from, row, target)) {
+        : row(row), target(target), share(share_of_one(from, row, target)),
+          spread(multiply(share, {broadcast(target.smoothing), Vector<double>{}})) {
         Task::set(from, to, row.length, context, nullptr, nullptr);
     }
 
-    // The smoothing of one class: all that take part have the same.
-    static double share(const Source &source, const Row &row, const Target &target) {
-        if (target.smoothing == 0) return 0;
+    // All classes that take part have the same.
+    static Pair<double> share_of_one(const Source &source, const Row &row, const Target &target) {
+        const Vector<double> none{};
+        if (target.smoothing == 0) return {none, none};
         size_t included = row.where ? 0 : row.length;
         if (row.where)
             for (size_t i = 0; i < row.length; ++i) included += source.included(i);
-        return included ? target.smoothing / static_cast<double>(included) : 0;
+        if (included == 0) return {none, none};
+        return quotient(broadcast(1.0), none, broadcast(static_cast<double>(included)), none);
     }
 
-    bool is_one_class() const { return !target.targets && spread == 0; }
+    bool is_one_class() const { return !target.targets && target.smoothing == 0; }
 
-    double weight_of_label() const { return target.keep * (target.weight ? target.weight[target.label] : 1); }
+    double weight_of_label() const { return target.weight ? target.weight[target.label] : 1; }
 
     T element(size_t i) { return load_first(source->chunk(i, 1).x, 1)[0]; }
 
     // Sums over the classes, no term negative: q at the maximum, q below it, q·(m - x).
     struct Mass {
         Pair<double> top, below, shortfall;
+        bool out_of_range;
         Pair<double> all() const { return add(top, below); }
     };
 
-    Mass mass() { return is_one_class() ? mass_of_label() : mass_of_classes(); }
+    Mass mass() {
+        if (is_one_class()) return mass_of_label();
+        if constexpr (sizeof(T) == 8)
+            if (!target.exact()) return mass_of_classes<true>();
+        return mass_of_classes<false>();
+    }
 
     Mass mass_of_label() {
         const Vector<double> max = low_half(total.extreme);
         const Vector<double> x = broadcast(static_cast<double>(element(static_cast<size_t>(target.label))));
         const Pair<double> q{broadcast(weight_of_label()), {}}, none{};
-        if (x[0] == max[0] || q.head[0] == 0) return {q, none, none};
-        return {none, q, multiply(q, two_sum<double>(max, -x))};
+        if (x[0] == max[0] || q.head[0] == 0) return {q, none, none, false};
+        return {none, q, multiply(q, two_sum<double>(max, -x)), false};
     }
 
+    template <bool paired>
     Mass mass_of_classes() {
         const Vector<double> max = low_half(total.extreme);
-        Weights<Source> weights(target, *source, spread);
+        Weights<Source, paired> weights(target, *source, spread);
         Accumulator<double> top, below, shortfall;
-        auto take_in = [&](Vector<double> x, Vector<double> q) __attribute__((always_inline)) {
+        auto take_in = [&](Vector<double> x, Vector<double> q, Vector<double> rest) __attribute__((always_inline)) {
             const Vector<double> none{};
             Bits<double> at_top = x == max;
             Bits<double> nothing = at_top | (q == 0);  // 0·inf is 0
@@ -154,9 +207,9 @@ struct LossTask : RowTask<Operation::log_softmax, Source, Sink, coarse> {
                 below.head += at_top ? none : q;
                 shortfall.head += nothing ? none : q * (max - x);
             } else {
-                Pair<double> product = multiply({q, none}, two_sum<double>(max, -x));
-                top.add(Rounded<double>{at_top ? q : none, none});
-                below.add(Rounded<double>{at_top ? none : q, none});
+                Pair<double> product = multiply({q, rest}, two_sum<double>(max, -x));
+                top.add(Rounded<double>{at_top ? q : none, at_top ? rest : none});
+                below.add(Rounded<double>{at_top ? none : q, at_top ? none : rest});
                 shortfall.add(Rounded<double>{nothing ? none : product.head, nothing ? none : product.tail});
             }
         };
@@ -167,10 +220,10 @@ struct LossTask : RowTask<Operation::log_softmax, Source, Sink, coarse> {
                 Vector<T> x = load_lanes(block.x + i, lanes);
                 if constexpr (sizeof(T) == 4) {
                     Wide wide = widen(x);
-                    take_in(wide.low, load(q + i));
-                    take_in(wide.high, load(q + i + Lanes<double>::count));
+                    take_in(wide.low, load(q + i), Vector<double>{});
+                    take_in(wide.high, load(q + i + Lanes<double>::count), Vector<double>{});
                 } else {
-                    take_in(x, load(q + i));
+                    take_in(x, load(q + i), paired ? load(weights.rest + i) : Vector<double>{});
                 }
             });
             for (Accumulator<double> *sum : {&top, &below, &shortfall}) sum->settle();
@@ -179,36 +232,74 @@ struct LossTask : RowTask<Operation::log_softmax, Source, Sink, coarse> {
             auto along = sum.along();
             return two_sum<double>(along.head, along.rest);
         };
-        return {pair(top), pair(below), pair(shortfall)};
+        return {pair(top), pair(below), pair(shortfall), weights.out_of_range};
+    }
+
+    // log1p(r), for a product with `all`. Of a small r log1p makes one double, which is one rounding too
+    // many where another follows: there it is r - r²/2.
+    static Pair<double> logarithm(const Ratio &terms, double all) {
+        const Pair<double> r = quotient(broadcast(terms.others), broadcast(terms.others_rest), broadcast(terms.top),
+                                        broadcast(terms.top_rest));
+        if (all != 1 && r.head[0] < 0x1p-30) return {r.head, r.tail - 0.5 * r.head * r.head};
+        return log1p(r.head, r.tail);
     }
 
     double loss(const Mass &mass, Pair<double> log) {
         const double value = rounded(add(multiply(mass.all(), log), mass.shortfall));
-        return value - value == 0 ? value : plain_loss(rounded(log));
+        const bool is_good = value - value == 0 && !mass.out_of_range && !has_faded(mass, value, rounded(log));
+        return is_good ? value : loss_of_any_size(log);
     }
 
-    // Where the pairs overflow: 1e300 has no two halves, and a class of probability 0 costs +inf. All is
-    // a 2^64th of itself, at which size what the scaling rounds off is nothing.
-    __attribute__((noinline, cold)) double plain_loss(double log) {
-        constexpr double down = 0x1p-64, up = 0x1p64;
-        const Vector<double> max = low_half(total.extreme) * down;
-        Weights<Source> weights(target, *source, spread);
-        Pair<double> sum{};
-        double infinite = 0;
+    static constexpr double faint = 0x1p-140;  // a logarithm
+
+    // Whether the digits of the logarithm, or of its product, went down below the smallest numbers and q
+    // brings them back: [0, -800] has the logarithm 0, and 1e300 times it is 3.7e-48.
+    bool has_faded(const Mass &mass, double value, double log) const {
+        const double all = rounded(mass.all());
+        if constexpr (sizeof(T) == 4) return log < faint && all * static_cast<double>(length) > 0x1p27;
+        return (log < 0x1p-900 && all > 1) || (value < 0x1p-900 && all > 0 && !is_one_class());
+    }
+
+    // In numbers that neither over- nor underflow. A class of probability 0 costs +inf.
+    __attribute__((noinline, cold)) double loss_of_any_size(Pair<double> log) {
+        const Scaled logarithm = rounded(log) < faint ? faint_logarithm() : Scaled(log);
+        const Scaled max(low_half(total.extreme)[0]), spread = Scaled(share) * Scaled(target.smoothing);
+        Weights<Source, false> weights(target, *source, this->spread);
+        const Scaled keep(weights.keep);
+        Scaled sum(0);
+        bool infinite = false;
         for_blocks(length, [&](size_t begin, size_t count) {
-            const double *q = weights.chunk(begin, count);
+            const double *label = weights.labels(begin, count);
             Chunk<S> block = source->chunk(begin, count);
-            for (size_t i = 0; i < count; ++i) {
-                const Vector<double> x = low_half(load_first(block.x + i, 1)) * down;
-                if (q[i] == 0) continue;
-                const Pair<double> cost = add(two_sum<double>(max, -x), {broadcast(log * down), Vector<double>{}});
-                if (cost.head[0] - cost.head[0] == 0)
-                    sum = add(sum, multiply({broadcast(q[i]), Vector<double>{}}, cost));
-                else
-                    infinite += q[i] * cost.head[0];
+            for (size_t i = 0; i < count && !infinite; ++i) {
+                const double weight = target.weight ? target.weight[begin + i] : 1;
+                const bool spreads = target.smoothing != 0 && source->included(begin + i);
+                if (weight == 0 || (label[i] == 0 && !spreads)) continue;
+                const Scaled kept = keep * Scaled(label[i]), q = Scaled(weight) * (spreads ? kept + spread : kept);
+                const double x = low_half(load_first(block.x + i, 1))[0];
+                infinite = !q.is_zero() && x - x != 0;
+                if (!infinite && !q.is_zero()) sum = sum + q * (logarithm + (max + Scaled(-x)));
             }
         });
-        return (rounded(sum) + infinite) * up;
+        return infinite ? std::numeric_limits<double>::infinity() : sum.rounded();
+    }
+
+    // log1p(r) for an r so small that it is r: of terms that are 2^lift times as large.
+    Scaled faint_logarithm() {
+        constexpr int lift = 1020;
+        const Vector<double> max = low_half(total.extreme);
+        Shift<double> shift = shift_at<double>(max);
+        const Rounded<double> top = rounded_term<false, false, double>(shift, max, Vector<double>{});
+        shift.exponent -= lift;
+        const Exponential<double, false, false> exponential(shift);
+        Pair<double> others{};
+        Task::each([&](T element, bool) {
+            const Vector<double> x = low_half(broadcast(element));
+            if (x[0] == max[0] || exponential.is_nothing(x)[0]) return;
+            const Rounded<double> e = rounded(exponential.template term<false>(x, Vector<double>{}));
+            others = add(others, {e.head, e.rest});
+        });
+        return Scaled(quotient(others.head, others.tail, top.head, top.rest), -lift);
     }
 
     // An element of the gradient that the loop over all of them does not get right.
@@ -259,21 +350,14 @@ struct LossTask : RowTask<Operation::log_softmax, Source, Sink, coarse> {
         return place;
     }
 
-    Factor<T> factor() const {
-        if constexpr (sizeof(T) == 4)
-            return factor_of(total.sum, total.sum);
-        else
-            return factor_of(total.sum);
-    }
-
     template <bool one_class>
     void write_gradient(const Mass &mass, const Ratio &terms) {
-        const Factor<T> f = factor();
+        const Factor<T> f = factor_of(total.sum);
         const T factor = static_cast<T>(rounded(mass.all()) * target.scale);
         const Exception special = exception(mass, terms, f, factor);
         Task::emit([&](Source &from, Out *y, size_t begin, size_t count) {
             Chunk<S> block = from.chunk(begin, count);
-            Weights<Source> weights(target, from, spread);
+            Weights<Source, false> weights(target, from, spread);
             const double *q = one_class ? nullptr : weights.chunk(begin, count);
             const Exponential<T, false, coarse> exponential(shift);
             const T scale = static_cast<T>(target.scale);
@@ -304,7 +388,7 @@ struct LossTask : RowTask<Operation::log_softmax, Source, Sink, coarse> {
 
     double degenerate() {
         const Limit<T> limit(*this);
-        Weights<Source> weights(target, *source, spread);
+        Weights<Source, false> weights(target, *source, spread);
         double loss = limit.has_nan ? std::numeric_limits<double>::quiet_NaN() : 0;
         Accumulator<double> improbable;  // q where the probability is 0
         auto each = [&](auto use) {
@@ -343,9 +427,7 @@ struct LossTask : RowTask<Operation::log_softmax, Source, Sink, coarse> {
         const Ratio terms = Task::ratio();
         const Mass q = mass();
         if (row.y) is_one_class() ? write_gradient<true>(q, terms) : write_gradient<false>(q, terms);
-        const Pair<double> log = log1p_ratio(broadcast(terms.others), broadcast(terms.others_rest), broadcast(terms.top),
-                                             broadcast(terms.top_rest));
-        return loss(q, log);
+        return loss(q, logarithm(terms, rounded(q.all())));
     }
 };
 

@@ -33,13 +33,20 @@ INLINE Reciprocal reciprocal(Sum<double, Vector<double>> sum) {
     return {head, head * missing, down};
 }
 
+// (others + others_rest) / (top + top_rest).
+INLINE Pair<double> quotient(Vector<double> others, Vector<double> others_rest,
+                             Vector<double> top, Vector<double> top_rest) {
+    Vector<double> head = others / top;
+    Pair<double> back = two_product<double>(head, top);
+    Vector<double> missing = (others - back.head) - back.tail + others_rest - head * top_rest;
+    return {head, missing / top};
+}
+
 // log1p of (others / top), where top + top_rest is the exponential of a maximum.
 INLINE Pair<double> log1p_ratio(Vector<double> others, Vector<double> others_rest,
-                                  Vector<double> top, Vector<double> top_rest) {
-    Vector<double> quotient = others / top;
-    Pair<double> back = two_product<double>(quotient, top);
-    Vector<double> missing = (others - back.head) - back.tail + others_rest - quotient * top_rest;
-    return log1p(quotient, missing / top);
+                                Vector<double> top, Vector<double> top_rest) {
+    Pair<double> ratio = quotient(others, others_rest, top, top_rest);
+    return log1p(ratio.head, ratio.tail);
 }
 
 // others and top of one row, each with what its rounding left.
@@ -91,6 +98,8 @@ INLINE Factor<float> factor_of(Sum<float, Vector<double>> low, Sum<float, Vector
     Reciprocal a = reciprocal(low), b = reciprocal(high);
     return {narrow({a.head, b.head}), narrow({a.tail, b.tail}), narrow({a.down, b.down})};
 }
+
+INLINE Factor<float> factor_of(Sum<float, Vector<double>> sum) { return factor_of(sum, sum); }
 
 // e / sum, short of the power of two.
 template <bool coarse, class T>

@@ -366,10 +366,6 @@ struct RowTask {
         });
     }
 
-    void write_empty() {
-        if constexpr (op == Operation::logsumexp) write_one(-std::numeric_limits<T>::infinity());
-    }
-
     // After measure() and finish().
     void write() {
         if (!measured) return write_degenerate();
@@ -472,6 +468,10 @@ INLINE void each_span(size_t count, SpanOf span, const Context &context) {
     T *room = static_cast<T *>(context.exponentials);
     for (size_t r = 0; r < count; ++r) {
         const Span<S> row = span(r);
+        if (row.length == 0) {
+            write_empty<op, S>(reinterpret_cast<char *>(row.y), 0, 1);
+            continue;
+        }
         const bool is_short = row.length <= block_size;
         if (waiting == together || (waiting > 0 && !is_short)) finish<op>(tasks, waiting), waiting = 0;
         sources[waiting] = {row.x}, sinks[waiting] = {row.y};
@@ -483,10 +483,6 @@ INLINE void each_span(size_t count, SpanOf span, const Context &context) {
         Task &task = tasks[waiting];
         task.set(sources[waiting], sinks[waiting], row.length, context, fits ? kept : nullptr,
                  fits && !own_room ? row.y : nullptr);
-        if (row.length == 0) {
-            task.write_empty();
-            continue;
-        }
         task.measure();
         ++waiting;
         if (!is_short) finish<op>(tasks, waiting), waiting = 0;
@@ -506,13 +502,13 @@ void long_rows(const char *x, ptrdiff_t x_stride, char *y, ptrdiff_t y_stride, s
 
 template <Operation op, class S, class T, bool tempered>
 void staged_row(const Row &row, const Context &context) {
+    if (row.length == 0) return write_empty<op, S>(row.y, 0, 1);
     using Source = StagedSource<T, tempered>;
     Source source(row, gather<S, T>);
     StagedSink<T> sink(row, scatter<S, T>);
     const bool keeps = op == Operation::softmax && row.length * sizeof(T) <= cached_bytes;
     RowTask<op, Source, StagedSink<T>, sizeof(S) == 2 && !tempered> task;
     task.set(source, sink, row.length, context, keeps ? static_cast<T *>(context.exponentials) : nullptr, nullptr);
-    if (row.length == 0) return task.write_empty();
     task.measure();
     finish<op>(&task, 1);
 }

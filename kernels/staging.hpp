@@ -23,6 +23,7 @@ struct DirectSource {
     const S *x;
 
     INLINE Chunk<S> chunk(size_t begin, size_t) { return {x + begin, nullptr}; }
+    INLINE bool is_masked() const { return false; }
     INLINE bool included(size_t) const { return true; }
 };
 
@@ -109,6 +110,7 @@ struct StagedSource {
     StagedSource(const StagedSource &other)
         : row(other.row), gather(other.gather), center(other.center), peak(other.peak) {}
 
+    INLINE bool is_masked() const { return row.where; }
     INLINE bool included(size_t i) const {
         return !row.where || row.where[static_cast<ptrdiff_t>(i) * row.where_step];
     }

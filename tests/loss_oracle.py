@@ -27,8 +27,13 @@ def softmax_parts(x):
 
 
 def log_softmax(x):
+    """Where there is no sum, the limit, or NaN: several +inf, or nothing but -inf, have none."""
     x = exact(x)
-    m, log = softmax_parts(x)
+    m = max(x)
+    if abs(m) == INF:
+        peak = mpf(0) if m > 0 and x.count(m) == 1 else CONTEXT.nan
+        return [peak if v == m else -INF for v in x]
+    _, log = softmax_parts(x)
     return [(v - m) - log for v in x]
 
 
@@ -42,15 +47,18 @@ def weights(n, label, *, weight=None, label_smoothing=0.0, where=None):
 
 
 def loss(x, q):
-    return CONTEXT.fsum(-p * c for p, c in zip(log_softmax(x), q, strict=True) if c)
+    return sum((-p * c for p, c in zip(log_softmax(x), q, strict=True) if c), mpf(0))
 
 
 def gradient(x, q):
     """Q p - q; with so many bits that 1 - exp(-1500) is not 1."""
     with CONTEXT.workprec(2600):
         total = CONTEXT.fsum(q)
-        x = exact(x)
+        logits, x = x, exact(x)
         m = max(x)
+        if abs(m) == INF:
+            limits = log_softmax(logits)
+            return [total * CONTEXT.exp(p) - c for p, c in zip(limits, q, strict=True)]
         terms = [CONTEXT.exp(v - m) if v - m > -3000 else mpf(0) for v in x]
         norm = CONTEXT.fsum(terms)
         return [total * t / norm - c for t, c in zip(terms, q, strict=True)]

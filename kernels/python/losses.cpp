@@ -64,15 +64,15 @@ bool read_targets(LossJob *job, PyArrayObject *targets, const char *format, PyAr
 
 }  // namespace
 
-// (dtype, x, where or None, labels or None, targets or None, dtype of targets, weight or None, keep,
-// smoothing, scale, loss, gradient or None)
+// (dtype, x, where or None, labels or None, targets or None, dtype of targets, weight or None, smoothing,
+// scale, loss, gradient or None)
 PyObject *cross_entropy(PyObject *, PyObject *args) {
     const char *format, *target_format;
     PyArrayObject *x;
     PyObject *where, *labels, *targets, *weight, *loss, *gradient;
     LossJob job{};
-    if (!PyArg_ParseTuple(args, "sO!OOOsOdddOO:cross_entropy", &format, &PyArray_Type, &x, &where, &labels, &targets,
-                          &target_format, &weight, &job.target.keep, &job.target.smoothing, &job.target.scale, &loss,
+    if (!PyArg_ParseTuple(args, "sO!OOOsOddOO:cross_entropy", &format, &PyArray_Type, &x, &where, &labels, &targets,
+                          &target_format, &weight, &job.target.smoothing, &job.target.scale, &loss,
                           &gradient) ||
         !format_named(format, &job.rows.format) || !describe(&job.rows, x, where))
         return nullptr;

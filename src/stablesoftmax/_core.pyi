@@ -42,7 +42,6 @@ def cross_entropy(
     targets: NDArray[Any] | None,
     target_dtype: _Kernel,
     weight: NDArray[np.float64] | None,
-    keep: float,
     smoothing: float,
     scale: float,
     loss: NDArray[np.float64],

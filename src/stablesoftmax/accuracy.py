@@ -11,7 +11,6 @@ __all__ = [
     "GRADIENT_ULP",
     "MAX_ULP",
     "TEMPERATURE_ULP",
-    "WEIGHT_ULP",
     "WIDE_KAPPA",
     "markdown",
     "max_ulp",
@@ -24,8 +23,8 @@ MAX_ULP = {
     "logsumexp": {"float32": 1.5, "float64": 1.5, "float16": 0.51, "bfloat16": 0.51},
 }
 
-#: The same for the losses and their kin. Of a gradient: of classes without smoothing. In float64 a
-#: weight or smoothing adds WEIGHT_ULP to a cross-entropy; logcumsumexp's limit grows with κ.
+#: The same for the losses and their kin. Of a gradient: of classes without smoothing. Of a
+#: cross-entropy: of one row, with any weights and smoothing. logcumsumexp's limit grows with κ.
 FAMILY_ULP = {
     "cross_entropy": {"float32": 1.5, "float64": 1.5, "float16": 0.51, "bfloat16": 0.51},
     "cross_entropy gradient": {"float32": 4.0, "float64": 4.0, "float16": 0.51, "bfloat16": 0.51},
@@ -33,9 +32,6 @@ FAMILY_ULP = {
     "entropy": {"float32": 0.51, "float64": 6.0, "float16": 0.51, "bfloat16": 0.51},
     "logcumsumexp": {"float32": 1.5, "float64": 1.5, "float16": 0.51, "bfloat16": 0.51},
 }
-
-#: What weights and smoothing add to a cross-entropy: q itself is rounded.
-WEIGHT_ULP = {"float32": 0.0, "float64": 1.5, "float16": 0.0, "bfloat16": 0.0}
 
 #: What a temperature other than 1 adds to it.
 TEMPERATURE_ULP = {"float32": 1.0, "float64": 1.0, "float16": 0.0, "bfloat16": 0.0}
@@ -120,11 +116,7 @@ def markdown() -> str:
         lines.append([f"`{name}` {what}".strip(), *map("{:g}{}".format, limits.values(), growth)])
     products = [kappa("float64") if d == "float64" else "" for d in GRADIENT_ULP]
     lines.append(["`*_vjp`, `*_jvp`", *map("{:g}{}".format, GRADIENT_ULP.values(), products)])
-    for what, more in (
-        ("a temperature adds", TEMPERATURE_ULP),
-        ("weights or smoothing add", WEIGHT_ULP),
-    ):
-        lines.append([what, *map("{:g}".format, more.values())])
+    lines.append(["a temperature adds", *map("{:g}".format, TEMPERATURE_ULP.values())])
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 

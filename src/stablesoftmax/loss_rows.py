@@ -114,7 +114,6 @@ def _run_kernel(name: KernelName, rows: LossRows) -> None:
         None if targets is None else bits(targets),
         target_name,  # type: ignore[arg-type]
         call.weight,
-        1.0 - call.label_smoothing,
         call.label_smoothing,
         float(1 / rows.divisor) if rows.divisor else np.nan,
         loss,

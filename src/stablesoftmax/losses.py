@@ -84,9 +84,12 @@ def cross_entropy(
 
     Notes
     -----
-    Worst error of a row: 1.5 ULP in float32 and float64, 0.51 ULP in float16 and bfloat16. In
-    float64, weights and smoothing add up to 1.5 ULP, the rounding of q. Sums are
-    accumulated in float64, pairwise, from rows that are not rounded before.
+    Worst error of a row: 1.5 ULP in float32 and float64, 0.51 ULP in float16 and bfloat16, whatever
+    the weights and the smoothing: 1 - ε and ε/C are not rounded. Sums are accumulated in float64,
+    pairwise, from rows that are not rounded before: N rows add up with a relative error below
+    (24 + log2 N) 2^-53, mostly 2^-51. The mean divides by their number, or by the sum of their
+    weights, which is such a sum itself: below twice that. In narrower dtypes both are within
+    0.51 ULP.
 
     0 times infinity counts as 0: a class of probability 0 costs nothing unless q is positive, and
     then +inf. So does a class that `where` excludes. A row with one +inf costs 0 if its label is
