@@ -199,6 +199,11 @@ class Scatter {
     template <size_t size>
     void write_totals() {
         FloatingPoint environment;
+        if (y_contiguous) {
+            for (size_t k = 0; k < entries; k += most_members)
+                kernel.write_logsumexp(sums(), k, std::min(entries - k, most_members), job.y + k * size);
+            return;
+        }
         for_blocks({0, job.groups}, [&](Block &block, size_t group) {
             for (size_t r = 0; r < block.rows; ++r) {
                 kernel.write_logsumexp(sums(), (group + r) * job.columns + block.column, block.columns, block.elements);
