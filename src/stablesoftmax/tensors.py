@@ -6,6 +6,7 @@ None of these libraries is imported: an array of it has come, so it is loaded.
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable
 from functools import partial
 from math import prod
@@ -211,12 +212,17 @@ def has_kernel_road(*tensors: Any) -> bool:
     recorded = torch.is_grad_enabled()
     return all(
         type(t) in (torch.Tensor, torch.nn.Parameter)
-        and t.device.type == "cpu"
+        and t.is_cpu
         and t.layout is torch.strided
-        and name_of(t.dtype) in NUMPY_KNOWS
+        and _numpy_knows(t.dtype)
         and not (recorded and t.requires_grad)
         for t in tensors
     )
+
+
+@functools.cache
+def _numpy_knows(dtype: Any) -> bool:
+    return name_of(dtype) in NUMPY_KNOWS
 
 
 def through_numpy(
@@ -268,16 +274,20 @@ def _view(value: Any, torch: Any) -> Any:
         return _bfloat16() if value is torch.bfloat16 else name_of(value)
     if not isinstance(value, torch.Tensor):
         return value
-    if value.requires_grad:
-        value = value.detach()
-    if value.is_neg() or value.is_conj():  # bits that NumPy lacks
-        value = value.resolve_neg().resolve_conj()
     if value.dtype is not torch.bfloat16:
-        return value.numpy()
+        try:
+            return value.numpy()
+        except RuntimeError:  # it is recorded, or has bits that NumPy lacks
+            return _plain(value).numpy()
+    value = _plain(value)
     bfloat16 = _bfloat16()
     if bfloat16 is None:  # float32 holds them all; the result is rounded to bfloat16 at the end
         return value.float().numpy()
     return value.view(torch.int16).numpy().view(bfloat16)
+
+
+def _plain(value: Any) -> Any:
+    return value.detach().resolve_neg().resolve_conj()
 
 
 def _tensor(value: Any, torch: Any, narrow: bool) -> Any:
