@@ -473,7 +473,11 @@ void select(Source &source, const Row &row, const int64_t *index, size_t count, 
     }
     finish_logarithms(&task, 1);
     const Pair<T> norm = task.norm;
-    each([&](T x, T low) { return ((x - norm.head[0]) + (low - task.low_of_max)) - norm.tail[0]; });
+    each([&](T x, T low) {
+        T d = x - norm.head[0];
+        if constexpr (Source::with_low) d += low - task.low_of_max;  // of [-0.0], + 0 would change the sign
+        return d - norm.tail[0];
+    });
 }
 
 template <class S>

@@ -202,10 +202,12 @@ def has_kernel_road(*tensors: Any) -> bool:
     """Whether these torch tensors can be taken for NumPy arrays: on the CPU, with no gradient."""
     import torch
 
-    if torch.compiler.is_compiling() or torch.jit.is_tracing():
+    if torch.compiler.is_compiling():
         return False
     core = torch._C  # no public name tells of torch.func, of forward mode, or of fake tensors
-    if core._are_functorch_transforms_active() or core._len_torch_dispatch_stack():
+    if core._is_tracing() or core._are_functorch_transforms_active():
+        return False
+    if core._len_torch_dispatch_stack():
         return False
     if torch.autograd.forward_ad._current_level >= 0:
         return False
