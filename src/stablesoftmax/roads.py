@@ -164,11 +164,10 @@ def _contained(convert: Callable[[Call], Any]) -> Road:
 
 
 def _torch(public: Public, x: Any, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
-    import torch
-
     if "dim" in options:
         refuse_dim(x)
-    given = [a for a in (x, *args, *options.values()) if isinstance(a, torch.Tensor)]
+    kind = sys.modules["torch"].Tensor
+    given = [a for a in (x, *args, *options.values()) if isinstance(a, kind)]
     if tensors.has_kernel_road(*given):
         return tensors.through_numpy(public.call, x, args, options)
     return _agnostic(public, x, args, options)

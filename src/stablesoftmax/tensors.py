@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import sys
 from collections.abc import Callable
 from functools import partial
 from math import prod
@@ -30,6 +31,7 @@ from .errors import UndefinedSoftmaxError
 
 Array = Any  # of the library in question
 
+PLAIN = {int, float, bool, str, tuple, type(None)}
 NUMPY_KNOWS = {*FLOATS, *COMPLEX, *INTEGERS, "bool"}  # bfloat16 with the help of ml_dtypes
 
 __all__ = [
@@ -200,8 +202,7 @@ def _refuse_undefined(call: TensorArguments, x: Array, where: Array | None) -> N
 
 def has_kernel_road(*tensors: Any) -> bool:
     """Whether these torch tensors can be taken for NumPy arrays: on the CPU, with no gradient."""
-    import torch
-
+    torch = sys.modules["torch"]  # an import statement asks more of a module than it seems
     if torch.compiler.is_compiling():
         return False
     core = torch._C  # no public name tells of torch.func, of forward mode, or of fake tensors
@@ -212,14 +213,14 @@ def has_kernel_road(*tensors: Any) -> bool:
     if torch.autograd.forward_ad._current_level >= 0:
         return False
     recorded = torch.is_grad_enabled()
-    return all(
-        type(t) in (torch.Tensor, torch.nn.Parameter)
-        and t.is_cpu
-        and t.layout is torch.strided
-        and _numpy_knows(t.dtype)
-        and not (recorded and t.requires_grad)
-        for t in tensors
-    )
+    for t in tensors:
+        if not (type(t) is torch.Tensor or type(t) is torch.nn.Parameter):
+            return False
+        if not (t.is_cpu and t.layout is torch.strided and _numpy_knows(t.dtype)):
+            return False
+        if recorded and t.requires_grad:
+            return False
+    return True
 
 
 @functools.cache
@@ -231,13 +232,12 @@ def through_numpy(
     function: Callable[..., Any], x: Any, args: tuple[Any, ...], options: dict[str, Any]
 ) -> Any:
     """Call a function of NumPy arrays with views of CPU tensors; give back tensors."""
-    import torch
-
+    torch = sys.modules["torch"]
     out = options.get("out")
     if out is not None and out.dtype is torch.bfloat16 and _bfloat16() is None:
         raise ImportError("ml_dtypes is needed for a bfloat16 out: pip install ml_dtypes")
-    views = {name: _view(value, torch) for name, value in options.items()}
-    result = function(_view(x, torch), *(_view(a, torch) for a in args), **views)
+    views = {name: _view(value, torch) for name, value in options.items()} if options else options
+    result = function(_view(x, torch), *[_view(a, torch) for a in args], **views)
     if out is not None:
         first = result[0] if isinstance(result, tuple) else result
         result = (out, *result[1:]) if first is not result else out
@@ -272,6 +272,8 @@ def through_host(
 
 def _view(value: Any, torch: Any) -> Any:
     """See a tensor as a NumPy array, and its dtype as NumPy's; leave other things alone."""
+    if type(value) in PLAIN:
+        return value
     if isinstance(value, torch.dtype):
         return _bfloat16() if value is torch.bfloat16 else name_of(value)
     if not isinstance(value, torch.Tensor):
@@ -294,7 +296,7 @@ def _plain(value: Any) -> Any:
 
 def _tensor(value: Any, torch: Any, narrow: bool) -> Any:
     """See a NumPy array or number as a tensor; leave other things alone."""
-    if not isinstance(value, np.ndarray | np.generic):
+    if not isinstance(value, (np.ndarray, np.generic)):
         return value
     array = np.asarray(value)
     if array.dtype.kind == "V":
