@@ -37,6 +37,19 @@ def mapping(request):
     return last_axis(request.param)
 
 
+@pytest.fixture(params=["Torch", "Jit", "Strict"])
+def lib(request):
+    """How to make and call arrays of another library: see tensor_kinds, which needs this file."""
+    import tensor_kinds
+
+    kind = getattr(tensor_kinds, request.param)
+    if kind is tensor_kinds.Jit:
+        with tensor_kinds.library("jax").enable_x64(True):
+            yield kind()
+    else:
+        yield kind()
+
+
 @pytest.fixture
 def strict():
     """Turn what NumPy would warn of into errors."""

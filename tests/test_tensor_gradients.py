@@ -18,15 +18,6 @@ MAPPINGS = [name for name in PRODUCTS if "logsumexp" not in name]
 pytestmark = pytest.mark.usefixtures("strict")
 
 
-@pytest.fixture(params=[Torch, Jit, Strict], ids=lambda kind: kind.__name__)
-def lib(request):
-    if request.param is Jit:
-        with library("jax").enable_x64(True):
-            yield request.param()
-    else:
-        yield request.param()
-
-
 def vector(name, v):
     """For logsumexp's cotangent a number for each row of the last axis."""
     return v[..., 0] if name == "logsumexp_vjp" else v

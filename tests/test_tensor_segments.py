@@ -19,15 +19,6 @@ FUNCTIONS = (*MAPPINGS, s.segment_logsumexp)
 pytestmark = pytest.mark.usefixtures("strict")
 
 
-@pytest.fixture(params=[Torch, Jit, Strict], ids=lambda kind: kind.__name__)
-def lib(request):
-    if request.param is Jit:
-        with library("jax").enable_x64(True):
-            yield request.param()
-    else:
-        yield request.param()
-
-
 def all_three(*args, **options):
     """In one call, which the compilers compile once."""
     return [function(*args, **options) for function in FUNCTIONS]
