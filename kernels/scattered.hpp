@@ -71,18 +71,16 @@ struct MemberTerms {
     }
 };
 
-// At a maximum of 0; the true ones are recorded if there is room for them. Beyond the exponential's
-// domain all is as infinite as at its end.
+// At a maximum of 0; the true ones are recorded if there is room for them. What is beyond the
+// exponential's domain comes out beyond what is trusted, or as NaN.
 template <class S>
 void absorb(const Members &members, const GroupSums &sums) {
     MemberBlock block;
     MemberTerms<S> term;
     gather<S, double>(members.x, sizeof(S), block.x, members.count);
     const SharedExponential exponential = lifted_exponential();
-    for (size_t i = 0; i < members.count; i += Lanes<double>::count) {
-        const Vector<double> x = load(block.x + i);
-        term.set(i, exponential.template term<false>(x > 1000 ? broadcast(1000.0) : x, Vector<double>{}));
-    }
+    for (size_t i = 0; i < members.count; i += Lanes<double>::count)
+        term.set(i, exponential.template term<false>(load(block.x + i), Vector<double>{}));
     term.add_to(sums, members);
     for (size_t i = 0; sums.max && i < members.count; ++i) {
         double &max = sums.max[members.entry[i]];
