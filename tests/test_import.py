@@ -118,8 +118,10 @@ def test_public_names():
     loaded = {
         "agnostic",
         "agnostic_gradients",
+        "agnostic_information",
         "agnostic_losses",
         "agnostic_segments",
+        "agnostic_sums",
         "arguments",
         "arrays",
         "blocks",
@@ -139,10 +141,14 @@ def test_public_names():
         "segments",
         "sums",
         "tensor_gradients",
+        "tensor_information",
         "tensor_losses",
+        "tensor_sampling",
         "tensor_segments",
+        "tensor_sums",
         "tensors",
         "threads",
+        "torch_views",
         "training",
     }
     assert shown - loaded - {"accuracy", "double_double", "testing"} == set(PUBLIC)

@@ -18,13 +18,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .arguments.tensors import beside, constant
+
 Array = Any  # of NumPy or of another library
 
 __all__ = [
     "accurate_sum",
     "below_maximum",
-    "beside",
-    "constant",
     "has_no_limit",
     "log_softmax",
     "logsumexp",
@@ -89,17 +89,6 @@ def signed_logsumexp(
     return value, xp.where(size == 0, 0.0, total / xp.where(size == 0, 1.0, size))
 
 
-def constant(a: Array) -> Array:
-    """Return a without its gradient, for which the array API has no word."""
-    if hasattr(a, "detach"):
-        return a.detach()
-    if hasattr(a, "aval"):
-        import jax
-
-        return jax.lax.stop_gradient(a)
-    return a
-
-
 def undefined_rows(x: Array, where: Array | None, xp: Any = np) -> Array:
     """Return which rows have no softmax."""
     if x.shape[-1] == 0:
@@ -128,12 +117,6 @@ def maximum(x: Array, where: Array | None, xp: Any) -> Maximum:
     positions = xp.arange(x.shape[-1], **beside(x, xp))
     empty, tied = tied == 0, xp.where(tied == 0, 1.0, tied)
     return Maximum(value, ties, tied, empty, first, first == positions)
-
-
-def beside(x: Array, xp: Any) -> dict[str, Any]:
-    """Return the options that make a new array on x's device."""
-    # NumPy before 2 knows no devices, and JAX puts an array where it is needed.
-    return {} if xp.__name__ in ("numpy", "jax.numpy") else {"device": x.device}
 
 
 def has_no_limit(top: Maximum) -> Array:

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from .agnostic import accurate_sum, beside, constant
+from .agnostic import accurate_sum
+from .arguments.tensors import beside, constant
 
 Array = Any  # of NumPy or of another library
 Product = Callable[[Array, Array, Any], Array]

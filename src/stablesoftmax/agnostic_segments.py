@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .agnostic import constant
+from .arguments.tensors import constant
 
 Array = Any  # of NumPy or of another library
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from . import _core, agnostic
 from .arguments.segments import Arguments
 from .arrays import KernelName, kernel_name
-from .rows import below, bits, fits_exactly, merge, mergeable, ready
+from .blocks import below, bits, fits_exactly, merge, mergeable, ready
 
 Array = NDArray[Any]
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from . import agnostic_losses, tensor_losses
+from . import agnostic_information, tensor_information
 from .arguments.information import EntropyArguments, validate_divergence, validate_entropy
 from .blocks import blocks, readied
 from .roads import every_array
@@ -19,7 +19,7 @@ __all__ = ["entropy", "kl_divergence"]
 Array = NDArray[Any]
 
 
-@every_array(tensor_losses.entropy, result="reduced")
+@every_array(tensor_information.entropy, result="reduced")
 def entropy(
     x: ArrayLike,
     axis: int | tuple[int, ...] | None = -1,
@@ -90,11 +90,11 @@ def entropy(
     """
     call = validate_entropy(x, axis, where=where, temperature=temperature)
     rows = _normalise(call)
-    _run(agnostic_losses.entropy, rows)
+    _run(agnostic_information.entropy, rows)
     return _wrap(rows)
 
 
-@every_array(tensor_losses.kl_divergence, result="reduced")
+@every_array(tensor_information.kl_divergence, result="reduced")
 def kl_divergence(
     p_logits: ArrayLike,
     q_logits: ArrayLike,
@@ -169,7 +169,7 @@ def kl_divergence(
     """
     call = validate_divergence(p_logits, q_logits, axis, where=where)
     rows = _normalise(call)
-    _run(agnostic_losses.kl_divergence, rows)
+    _run(agnostic_information.kl_divergence, rows)
     return _wrap(rows)
 
 

@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 from . import _core, agnostic, agnostic_losses
 from .arguments.losses import LossArguments, SelectionArguments
 from .arrays import KernelName, kernel_name
-from .blocks import blocks, readable, readied
-from .rows import bits
+from .blocks import bits, blocks, readable, readied
 
 Array = NDArray[Any]
 

@@ -14,7 +14,7 @@ from typing import Any, Concatenate, Literal, NamedTuple, ParamSpec, TypeVar, ov
 
 import numpy as np
 
-from . import containers, tensors
+from . import containers, torch_views
 from .arguments.containers import refuse_dim
 from .arguments.tensors import library
 from .arrays import as_array, floating, kernel_name
@@ -168,8 +168,8 @@ def _torch(public: Public, x: Any, args: tuple[Any, ...], options: dict[str, Any
         refuse_dim(x)
     kind = sys.modules["torch"].Tensor
     given = [a for a in (x, *args, *options.values()) if isinstance(a, kind)]
-    if tensors.has_kernel_road(*given):
-        return tensors.through_numpy(public.call, x, args, options)
+    if torch_views.has_kernel_road(*given):
+        return torch_views.through_numpy(public.call, x, args, options)
     return _agnostic(public, x, args, options)
 
 

@@ -10,10 +10,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from .arguments.sampling import Sampling, validate
 from .arguments.tensors import floating as tensor_dtype
+from .arguments.tensors import namespace
 from .arrays import Array, is_bfloat16
 from .roads import every_array
 from .rows import Rows, normalise, probabilities
-from .tensors import namespace, through_host
+from .tensor_sampling import through_host
 
 if TYPE_CHECKING:
     from numpy.random import Generator

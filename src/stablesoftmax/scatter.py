@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from .agnostic import beside
-from .arguments.tensors import library, name_of, widest
+from .arguments.tensors import beside, library, name_of, widest
 
 Array = Any  # of the library in question
 

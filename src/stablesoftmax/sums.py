@@ -8,20 +8,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from . import _core, tensor_losses
+from . import _core, tensor_sums
 from .arguments.sums import MeanArguments, ScanArguments, validate_mean, validate_scan
 from .arrays import kernel_name
-from .blocks import blocks, readable, readied
+from .blocks import bits, blocks, readable, readied
 from .functions import logsumexp
 from .roads import every_array
-from .rows import bits
 
 __all__ = ["logcumsumexp", "logmeanexp"]
 
 Array = NDArray[Any]
 
 
-@every_array(tensor_losses.logmeanexp, result="reduced")
+@every_array(tensor_sums.logmeanexp, result="reduced")
 def logmeanexp(
     x: ArrayLike,
     axis: int | tuple[int, ...] | None = None,
@@ -97,7 +96,7 @@ def _rounded_mean(call: MeanArguments, total: Any) -> Any:
         return np.asarray(mean).astype(call.dtype)[()]
 
 
-@every_array(tensor_losses.logcumsumexp, result="like")
+@every_array(tensor_sums.logcumsumexp, result="like")
 def logcumsumexp(x: ArrayLike, axis: int = -1) -> Any:
     r"""Logarithm of the cumulative sum of exponentials.
 

@@ -10,9 +10,10 @@ from typing import Any
 
 from . import agnostic, agnostic_gradients
 from .agnostic_gradients import Product
+from .arguments.tensor_functions import TensorArguments
 from .arguments.tensor_gradients import validate
-from .arguments.tensors import TensorArguments
-from .tensors import as_rows, namespace, normalise, quiet, spread
+from .arguments.tensors import namespace, quiet
+from .tensors import as_rows, normalise, spread
 
 Array = Any  # of the library in question
 

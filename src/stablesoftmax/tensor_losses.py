@@ -1,4 +1,4 @@
-"""The losses and their kin for arrays of torch, JAX, CuPy and the array API, over `agnostic`.
+"""The losses for arrays of torch, JAX, CuPy and the array API, over `agnostic`.
 
 They compute in the dtype of the logits, float32 at least.
 """
@@ -8,32 +8,18 @@ from __future__ import annotations
 from math import prod
 from typing import Any, NamedTuple
 
-from . import agnostic, agnostic_losses, tensors
-from .arguments.tensor_losses import (
-    LossTensors,
-    validate_divergence,
-    validate_entropy,
-    validate_loss,
-    validate_scan,
-    validate_selection,
-)
-from .arguments.tensors import TensorArguments, validate, widest
-from .tensors import as_rows, namespace, normalise, quiet, spread
+from . import agnostic, agnostic_losses
+from .arguments.tensor_losses import LossTensors, validate_loss, validate_selection
+from .arguments.tensors import namespace, quiet
+from .tensors import as_rows, normalise, spread
 
 Array = Any  # of the library in question
 
 __all__ = [
     "cross_entropy",
     "cross_entropy_with_grad",
-    "entropy",
-    "kl_divergence",
-    "logcumsumexp",
-    "logmeanexp",
     "selected_log_softmax",
 ]
-
-
-# ---- cross-entropy -----------------------------------------------------------------------------
 
 
 class Rows(NamedTuple):
@@ -124,60 +110,3 @@ def selected_log_softmax(x: Array, index: Any, *args: Any, **options: Any) -> Ar
             y = xp.take_along_axis(y, xp.where(bad, 0, places), axis=-1)
         y = xp.astype(xp.where(bad, agnostic_losses.NAN, y), softmax.dtype)
         return y[..., 0] if call.single else xp.moveaxis(y, -1, softmax.axes[0])
-
-
-# ---- the entropies -----------------------------------------------------------------------------
-
-
-def entropy(x: Array, *args: Any, **options: Any) -> Array:
-    """Compute the entropy."""
-    xp = namespace(x)
-    call = validate_entropy(xp, x, *args, **options)
-    with quiet(x):
-        rows, where, temperature, _ = normalise(call)
-        y = agnostic_losses.entropy(rows, where, temperature, xp=xp)
-        return _reduced(call, y, call.dtype)
-
-
-def kl_divergence(p_logits: Array, q_logits: Any, *args: Any, **options: Any) -> Array:
-    """Compute the divergence."""
-    xp = namespace(p_logits)
-    p, q = validate_divergence(xp, p_logits, q_logits, *args, **options)
-    with quiet(p_logits):
-        computed = xp.result_type(p.computed, q.computed)
-        x, where, _, _ = normalise(p)
-        y, _, _, _ = normalise(q)
-        x, y = xp.astype(x, computed), xp.astype(y, computed)
-        divergence = agnostic_losses.kl_divergence(x, y, where, xp=xp)
-        return _reduced(p, divergence, xp.result_type(p.dtype, q.dtype))
-
-
-def _reduced(call: TensorArguments, y: Array, dtype: Any) -> Array:
-    return call.xp.reshape(call.xp.astype(y, dtype), call.shape)
-
-
-# ---- sums --------------------------------------------------------------------------------------
-
-
-def logmeanexp(x: Array, axis: Any = None, *, keepdims: bool = False, where: Any = None) -> Array:
-    """Compute logsumexp less the logarithm of the number of entries."""
-    xp = namespace(x)
-    call = validate(xp, x, axis, where=where, keepdims=keepdims)
-    wide = xp.result_type(call.computed, widest(xp))
-    total = tensors.logsumexp(x, call.axes, where=where, keepdims=keepdims, dtype=wide)
-    with quiet(x):
-        ones = xp.ones_like(xp.real(total) if "complex" in str(total.dtype) else total)
-        if call.where is None:
-            count = ones * prod([x.shape[i] for i in call.axes])  # a list: so torch.compile follows
-        else:
-            count = xp.sum(xp.astype(call.where, ones.dtype), axis=call.axes, keepdims=keepdims)
-        return xp.astype(total - xp.log(count), call.dtype)
-
-
-def logcumsumexp(x: Array, *args: Any, **options: Any) -> Array:
-    """Compute the sums of all prefixes."""
-    xp = namespace(x)
-    call = validate_scan(xp, x, *args, **options)
-    with quiet(x):
-        rows = as_rows(call, xp.astype(x, call.computed))
-        return spread(call, xp.astype(agnostic_losses.logcumsumexp(rows, xp=xp), call.dtype))

@@ -9,9 +9,8 @@ from typing import Any
 
 from . import agnostic_segments
 from .arguments.tensor_segments import SegmentTensors, validate
-from .arguments.tensors import INTEGERS, name_of
+from .arguments.tensors import INTEGERS, less, name_of, namespace, quiet
 from .scatter import Scatter
-from .tensors import less, namespace, quiet
 
 Array = Any  # of the library in question
 

@@ -14,6 +14,8 @@ from ..arrays import as_array, floating, is_floating, wider
 Array = NDArray[Any]
 DType = np.dtype[Any]
 
+UNDEFINED = {"nan": 0, "zero": 1, "uniform": 2, "raise": 0}
+
 
 def dtypes(x: DType, b: DType | None, dtype: DTypeLike | None) -> tuple[DType, DType]:
     """Return what to compute in, and the result's dtype."""
@@ -131,3 +133,20 @@ def output(out: Array | None, shape: tuple[int, ...], dtype: DType) -> Array | N
             f"{'complex' if dtype.kind == 'c' else 'floating-point'} dtypes"
         )
     return out
+
+
+def real(dtype: DType, name: str) -> DType:
+    """Return the dtype to compute in, which is the result's: float64 for integers."""
+    computed = floating(dtype, name)
+    if computed.kind == "c":
+        raise TypeError(f"{name} has dtype {dtype}; accepted are integers and real floating-point")
+    return computed
+
+
+def one_axis(axis: int, ndim: int, name: str) -> int:
+    """Return the axis of the classes."""
+    if ndim == 0:
+        raise ValueError(f"{name} must have at least 1 dimension, got a scalar")
+    if axis is None or isinstance(axis, tuple):
+        raise TypeError(f"axis must be an int, got {axis!r}")
+    return axis_of(axis, ndim)

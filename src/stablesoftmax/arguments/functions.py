@@ -8,12 +8,10 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from ..arrays import as_array
-from .common import axes_of, broadcast, dtypes, mask_of, output, temperatures
+from .common import UNDEFINED, axes_of, broadcast, dtypes, mask_of, output, temperatures
 
 Array = NDArray[Any]
 DType = np.dtype[Any]
-
-UNDEFINED = {"nan": 0, "zero": 1, "uniform": 2, "raise": 0}
 
 
 class Arguments(NamedTuple):

@@ -8,8 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..arrays import as_array, wider
-from .common import axes_of, mask_of, temperatures
-from .losses import real
+from .common import axes_of, mask_of, real, temperatures
 
 Array = NDArray[Any]
 DType = np.dtype[Any]

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..arrays import as_array, floating, is_floating
-from .common import axis_of, mask_of, temperatures
+from ..arrays import as_array, is_floating
+from .common import mask_of, one_axis, real, temperatures
 
 Array = NDArray[Any]
 DType = np.dtype[Any]
@@ -108,23 +108,6 @@ def validate_selection(
         single=single,
         temperature=temperatures(temperature, kept),
     )
-
-
-def real(dtype: DType, name: str) -> DType:
-    """Return the dtype to compute in, which is the result's: float64 for integers."""
-    computed = floating(dtype, name)
-    if computed.kind == "c":
-        raise TypeError(f"{name} has dtype {dtype}; accepted are integers and real floating-point")
-    return computed
-
-
-def one_axis(axis: int, ndim: int, name: str) -> int:
-    """Return the axis of the classes."""
-    if ndim == 0:
-        raise ValueError(f"{name} must have at least 1 dimension, got a scalar")
-    if axis is None or isinstance(axis, tuple):
-        raise TypeError(f"axis must be an int, got {axis!r}")
-    return axis_of(axis, ndim)
 
 
 def one_a_row(index: tuple[int, ...], shape: tuple[int, ...], axis: int) -> bool:

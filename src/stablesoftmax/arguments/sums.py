@@ -8,8 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..arrays import as_array, floating, wider
-from .common import axes_of, mask_of
-from .losses import one_axis, real
+from .common import axes_of, mask_of, one_axis, real
 
 Array = NDArray[Any]
 DType = np.dtype[Any]

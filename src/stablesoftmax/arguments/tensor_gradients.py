@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from . import tensors
-from .tensors import COMPLEX, FLOATS, INTEGERS, TensorArguments, array, fits, name_of, widest
+from . import tensor_functions
+from .tensor_functions import TensorArguments
+from .tensors import COMPLEX, FLOATS, INTEGERS, array, fits, name_of, widest
 
 Array = Any  # of the library in question
 
@@ -32,7 +33,7 @@ def validate(
     v = array(v, x, xp)
     if name_of(v.dtype) not in FLOATS and name_of(v.dtype) not in INTEGERS:
         raise TypeError(f"{vector} must hold real numbers, got dtype {name_of(v.dtype)}")
-    call = tensors.validate(xp, x, axis, keepdims=keepdims, **options)
+    call = tensor_functions.validate(xp, x, axis, keepdims=keepdims, **options)
     call = call._replace(computed=xp.result_type(call.computed, widest(xp, x)))
     shape = tuple(x.shape) if shaped == "x" else call.shape
     if not fits(tuple(v.shape), shape):

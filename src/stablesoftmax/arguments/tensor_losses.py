@@ -7,29 +7,26 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..agnostic import constant
+from .common import one_axis
 from .losses import (
     class_shape,
     fraction,
     integer,
     one_a_row,
-    one_axis,
     probability_shape,
     reduction_of,
     weight_shape,
 )
+from .tensor_functions import TensorArguments, validate
 from .tensors import (
-    COMPLEX,
     FLOATS,
     INTEGERS,
-    TensorArguments,
     array,
-    broadcast,
-    floating,
+    constant,
     indices,
     known,
     name_of,
-    validate,
+    real,
 )
 
 Array = Any  # of the library in question
@@ -69,7 +66,7 @@ def validate_loss(
     reduction: str = "mean",
 ) -> LossTensors:
     """Check the arguments of both losses before anything is computed."""
-    _real(xp, logits, "logits")
+    real(xp, logits, "logits")
     shape = tuple(logits.shape)
     axis = one_axis(axis, len(shape), "logits")
     softmax = validate(xp, logits, axis, where=where)
@@ -95,7 +92,7 @@ def validate_selection(
     xp: Any, x: Array, index: Any, axis: int = -1, *, temperature: Any = 1.0
 ) -> SelectionTensors:
     """Check the arguments of selected_log_softmax before anything is computed."""
-    _real(xp, x, "x")
+    real(xp, x, "x")
     axis = one_axis(axis, len(x.shape), "x")
     softmax = validate(xp, x, axis, temperature=temperature)
     places = array(index, x, xp)
@@ -109,49 +106,6 @@ def validate_selection(
     return SelectionTensors(
         softmax, xp.expand_dims(places, axis=axis) if single else places, single
     )
-
-
-def validate_entropy(
-    xp: Any,
-    x: Array,
-    axis: int | tuple[int, ...] | None = -1,
-    *,
-    where: Any = None,
-    temperature: Any = 1.0,
-) -> TensorArguments:
-    """Check the arguments of entropy before anything is computed."""
-    _real(xp, x, "x")
-    return validate(xp, x, axis, where=where, temperature=temperature)
-
-
-def validate_divergence(
-    xp: Any,
-    p_logits: Array,
-    q_logits: Any,
-    axis: int | tuple[int, ...] | None = -1,
-    *,
-    where: Any = None,
-) -> tuple[TensorArguments, TensorArguments]:
-    """Check the arguments of kl_divergence before anything is computed."""
-    q_logits = array(q_logits, p_logits, xp)
-    _real(xp, p_logits, "p_logits")
-    _real(xp, q_logits, "q_logits")
-    p, q = broadcast(xp, p_logits, q_logits, ("p_logits", "q_logits"))
-    return validate(xp, p, axis, where=where), validate(xp, q, axis)
-
-
-def validate_scan(xp: Any, x: Array, axis: int = -1) -> TensorArguments:
-    """Check the arguments of logcumsumexp before anything is computed."""
-    _real(xp, x, "x")
-    return validate(xp, x, one_axis(axis, len(x.shape), "x"))
-
-
-def _real(xp: Any, x: Array, name: str) -> None:
-    floating(xp, x.dtype, name)
-    if name_of(x.dtype) in COMPLEX:
-        raise TypeError(
-            f"{name} has dtype {name_of(x.dtype)}; accepted are integers and real floating-point"
-        )
 
 
 def _classes(xp: Any, labels: Array, count: int, ignored: int) -> Array:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 from typing import Any, NamedTuple
 
-from ..agnostic import beside
 from .segments import (
     LIMIT,
     count_of,
@@ -16,7 +15,7 @@ from .segments import (
     one_a_row,
     refuse_ids,
 )
-from .tensors import COMPLEX, INTEGERS, dtypes, host, indices, known, library, name_of
+from .tensors import COMPLEX, INTEGERS, beside, dtypes, host, indices, known, library, name_of
 
 Array = Any  # of the library in question
 

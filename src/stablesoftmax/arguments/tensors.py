@@ -1,16 +1,15 @@
-"""The arguments of the same functions for arrays of torch, JAX, CuPy and the array API."""
+"""Arrays of torch, JAX, CuPy and the array API: their dtypes, their values, their arguments."""
 
 from __future__ import annotations
 
+import contextlib
 from math import prod
-from typing import Any, NamedTuple, overload
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..agnostic import beside, constant
-from .common import axes_of, temperatures
-from .functions import UNDEFINED
+from .common import temperatures
 
 Array = Any  # of the library in question
 
@@ -18,68 +17,6 @@ HALVES = ("float16", "bfloat16")
 FLOATS = (*HALVES, "float32", "float64")
 COMPLEX = ("complex64", "complex128")
 INTEGERS = tuple(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64))
-
-
-class TensorArguments(NamedTuple):
-    """What the caller asked for, all of it fit to be computed."""
-
-    xp: Any  # the namespace of x
-    x: Array
-    axes: tuple[int, ...]  # not negative, ascending
-    where: Array | None  # bool, of x's shape
-    b: Array | None  # of x's shape
-    temperature: Array | None  # of x's shape with the axes reduced to 1
-    computed: Any  # at least as wide as the input and the result
-    dtype: Any  # of the result
-    shape: tuple[int, ...]  # of a reduced result
-    undefined: int
-    refuse_undefined: bool
-
-
-def validate(
-    xp: Any,
-    x: Array,
-    axis: int | tuple[int, ...] | None,
-    *,
-    where: Any = None,
-    temperature: Any = 1.0,
-    out: Any = None,
-    dtype: Any = None,
-    undefined: str = "nan",
-    b: Any = None,
-    keepdims: bool = False,
-) -> TensorArguments:
-    """Check the arguments of all three functions before anything is computed."""
-    if out is not None:
-        raise TypeError(
-            "out is for NumPy arrays and CPU tensors without a gradient, got it for an array "
-            f"of {library(x)}: leave it out"
-        )
-    weak = type(b) in (int, float)  # as in NumPy, a plain number widens nothing
-    b = None if b is None else array(b, x, xp)
-    computed, result = dtypes(xp, x, None if weak else b, dtype)
-    if b is not None:
-        if weak:
-            b = xp.astype(b, computed)
-        computed = xp.result_type(computed, widest(xp))
-        x, b = broadcast(xp, x, b)
-    axes = axes_of(axis, len(x.shape))
-    kept = tuple(1 if i in axes else n for i, n in enumerate(x.shape))
-    if not isinstance(undefined, str) or undefined not in UNDEFINED:
-        raise ValueError(f"undefined must be one of {', '.join(UNDEFINED)}, got {undefined!r}")
-    return TensorArguments(
-        xp=xp,
-        x=x,
-        axes=axes,
-        where=_mask(where, x, xp),
-        b=b,
-        temperature=_temperatures(temperature, kept, x, xp),
-        computed=computed,
-        dtype=result,
-        shape=kept if keepdims else tuple(n for i, n in enumerate(x.shape) if i not in axes),
-        undefined=UNDEFINED[undefined],
-        refuse_undefined=undefined == "raise",
-    )
 
 
 def dtypes(xp: Any, x: Array, b: Array | None, dtype: Any) -> tuple[Any, Any]:
@@ -189,7 +126,7 @@ def array(a: Any, x: Array, xp: Any) -> Array:
     return a if ours else xp.asarray(a, **beside(x, xp))
 
 
-def _mask(where: Any, x: Array, xp: Any) -> Array | None:
+def mask_of(where: Any, x: Array, xp: Any) -> Array | None:
     if where is None:
         return None
     mask = array(where, x, xp)
@@ -202,7 +139,7 @@ def _mask(where: Any, x: Array, xp: Any) -> Array | None:
     return xp.broadcast_to(mask, x.shape)
 
 
-def _temperatures(temperature: Any, kept: tuple[int, ...], x: Array, xp: Any) -> Array | None:
+def temperatures_of(temperature: Any, kept: tuple[int, ...], x: Array, xp: Any) -> Array | None:
     if type(temperature) in (int, float):
         if not temperature >= 0:
             raise ValueError(f"temperature must be 0, positive or inf, got {temperature}")
@@ -254,3 +191,67 @@ def broadcast(
             f"{tuple(x.shape)}"
         )
     return xp.broadcast_to(x, tuple(shape)), xp.broadcast_to(b, tuple(shape))
+
+
+def namespace(x: Array) -> Any:
+    """Return the array-API functions of x's library."""
+    try:
+        if library(x) == "torch":  # by its name, which torch.compile can follow
+            import array_api_compat.torch
+
+            return array_api_compat.torch
+        import array_api_compat
+
+        return array_api_compat.array_namespace(x)
+    except ImportError:
+        raise ImportError(
+            f"array-api-compat is needed for arrays of {library(x)}: "
+            "pip install 'stablesoftmax[arrays]'"
+        ) from None
+
+
+def quiet(x: Array) -> contextlib.AbstractContextManager[Any]:
+    """Silence the warnings of what is NumPy inside; torch.compile knows no such switch."""
+    return contextlib.nullcontext() if library(x) == "torch" else np.errstate(all="ignore")
+
+
+def less(x: Array, top: Array, computed: Any, xp: Any) -> Array:
+    """Return the integers x less their maximum, as floats.
+
+    Halves of the digits are subtracted apart, so that 2**60 and 2**60 + 1 are no tie in float64,
+    nor 2**24 and 2**24 + 1 in JAX's float32.
+    """
+    half = xp.iinfo(x.dtype).bits // 2
+
+    def high(a: Array) -> Array:
+        return xp.astype(a >> half, computed)
+
+    def low(a: Array) -> Array:
+        return xp.astype(a & (2**half - 1), computed)
+
+    return (high(x) - high(top)) * 2.0**half + (low(x) - low(top))
+
+
+def beside(x: Array, xp: Any) -> dict[str, Any]:
+    """Return the options that make a new array on x's device."""
+    # NumPy before 2 knows no devices, and JAX puts an array where it is needed.
+    return {} if xp.__name__ in ("numpy", "jax.numpy") else {"device": x.device}
+
+
+def constant(a: Array) -> Array:
+    """Return a without its gradient, for which the array API has no word."""
+    if hasattr(a, "detach"):
+        return a.detach()
+    if hasattr(a, "aval"):
+        import jax
+
+        return jax.lax.stop_gradient(a)
+    return a
+
+
+def real(xp: Any, x: Array, name: str) -> None:
+    floating(xp, x.dtype, name)
+    if name_of(x.dtype) in COMPLEX:
+        raise TypeError(
+            f"{name} has dtype {name_of(x.dtype)}; accepted are integers and real floating-point"
+        )
