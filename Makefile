@@ -43,14 +43,14 @@ test: $(VENV)/.installed-test
 
 # On top of what `make test` installs; the tests that it skips, and the pages.
 interop: $(VENV)/.installed-test $(VENV)/.installed-interop
-	@$(BIN)/python -m pytest $(addprefix tests/test_,docs.py every_array.py gradients.py import.py losses.py onnx_conformance.py tensor_losses.py)
+	@$(BIN)/python -m pytest tests/test_docs.py tests/test_import.py tests/dispatch tests/gradients tests/losses tests/sampling tests/segments
 
 bench: $(VENV)/.installed-bench
 	@$(BIN)/python benchmarks/run.py
 
 lint: $(VENV)/.installed-lint
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
-	@$(BIN)/numpydoc lint $(addprefix src/stablesoftmax/,errors.py functions.py gradients.py information.py losses.py roads.py sampling.py segments.py sums.py testing.py threads.py training.py)
+	@$(BIN)/numpydoc lint $(addprefix src/stablesoftmax/,errors.py threads.py training.py $(addsuffix /__init__.py,_dispatch functions gradients information losses sampling segments sums testing))
 
 # -Og: at -O3 a sanitized level takes four minutes to compile.
 SETUP := $(BIN)/meson setup --reconfigure -Dextension=false -Dkernel_tests=true -Dbuildtype=plain -Doptimization=g \

@@ -1,8 +1,10 @@
 """What the tests of the Python side share."""
 
+import gc
 import os
 import subprocess
 import sys
+import tracemalloc
 
 import ml_dtypes
 import numpy as np
@@ -118,3 +120,26 @@ def bits(a):
             high = parts.astype(np.float64)
             return high.tobytes() + (parts - high).astype(np.float64).tobytes()
     return a.tobytes()
+
+
+def arrangements(x):
+    """A matrix in every layout that is not plain, under the name of the layout."""
+    yield "swapped", np.asfortranarray(x)
+    yield "skipping", np.repeat(x, 2, axis=1)[:, ::2]
+    yield "backwards", x[::-1, ::-1].copy()[::-1, ::-1]
+    if x.dtype.kind == "f" and x.dtype.itemsize > 1 and x.dtype.name != "bfloat16":
+        yield "foreign", x.astype(x.dtype.newbyteorder())
+    raw = np.empty(x.nbytes + 1, np.uint8)[1:].view(x.dtype).reshape(x.shape)
+    raw[...] = x
+    yield "unaligned", raw
+
+
+def peak(call):
+    """The most bytes that a call has allocated at one time."""
+    gc.collect()
+    tracemalloc.start()
+    try:
+        call()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()

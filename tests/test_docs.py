@@ -15,9 +15,9 @@ ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 PROSE = [*PAGES, ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md"]
 MODULES = ["stablesoftmax"] + [
-    f"stablesoftmax.{module.name}"
-    for module in pkgutil.iter_modules(stablesoftmax.__path__)
-    if module.name != "_core"
+    module.name
+    for module in pkgutil.walk_packages(stablesoftmax.__path__, "stablesoftmax.")
+    if module.name != "stablesoftmax._core"
 ]
 
 

@@ -116,42 +116,18 @@ def test_public_names():
     assert all(hasattr(stablesoftmax, name) for name in PUBLIC)
     shown = {name for name in vars(stablesoftmax) if not name.startswith("_")}
     loaded = {
-        "agnostic",
-        "agnostic_gradients",
-        "agnostic_information",
-        "agnostic_losses",
-        "agnostic_segments",
-        "agnostic_sums",
-        "arguments",
-        "arrays",
-        "blocks",
-        "containers",
         "errors",
         "functions",
         "gradients",
-        "groups",
         "information",
-        "kinds",
-        "loss_rows",
         "losses",
-        "roads",
-        "rows",
         "sampling",
-        "scatter",
         "segments",
         "sums",
-        "tensor_gradients",
-        "tensor_information",
-        "tensor_losses",
-        "tensor_sampling",
-        "tensor_segments",
-        "tensor_sums",
-        "tensors",
         "threads",
-        "torch_views",
         "training",
     }
-    assert shown - loaded - {"accuracy", "double_double", "testing"} == set(PUBLIC)
+    assert shown - loaded - {"accuracy", "testing"} == set(PUBLIC)
 
 
 def test_version():

@@ -1,5 +1,6 @@
 """softmax, log_softmax and logsumexp for NumPy: never NaN by overflow, right to 2 ULP, fast."""
 
+from ._dispatch import which
 from .errors import UndefinedSoftmaxError
 from .functions import log_softmax, logsumexp, softmax
 from .gradients import (
@@ -12,7 +13,6 @@ from .gradients import (
 )
 from .information import entropy, kl_divergence
 from .losses import cross_entropy, cross_entropy_with_grad, selected_log_softmax
-from .roads import which
 from .sampling import sample
 from .segments import segment_log_softmax, segment_logsumexp, segment_softmax
 from .sums import logcumsumexp, logmeanexp

@@ -1,0 +1,1 @@
+"""What every function needs to know of arrays: dtypes, checks, views, blocks, types."""

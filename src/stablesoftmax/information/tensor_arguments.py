@@ -1,0 +1,39 @@
+"""The arguments of entropy and kl_divergence for arrays of torch, JAX, CuPy and the array API."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .._arrays.tensors import array, broadcast, real
+from ..functions.tensor_arguments import TensorArguments, validate
+
+Array = Any  # of the library in question
+
+
+def validate_entropy(
+    xp: Any,
+    x: Array,
+    axis: int | tuple[int, ...] | None = -1,
+    *,
+    where: Any = None,
+    temperature: Any = 1.0,
+) -> TensorArguments:
+    """Check the arguments of entropy before anything is computed."""
+    real(xp, x, "x")
+    return validate(xp, x, axis, where=where, temperature=temperature)
+
+
+def validate_divergence(
+    xp: Any,
+    p_logits: Array,
+    q_logits: Any,
+    axis: int | tuple[int, ...] | None = -1,
+    *,
+    where: Any = None,
+) -> tuple[TensorArguments, TensorArguments]:
+    """Check the arguments of kl_divergence before anything is computed."""
+    q_logits = array(q_logits, p_logits, xp)
+    real(xp, p_logits, "p_logits")
+    real(xp, q_logits, "q_logits")
+    p, q = broadcast(xp, p_logits, q_logits, ("p_logits", "q_logits"))
+    return validate(xp, p, axis, where=where), validate(xp, q, axis)

@@ -1,0 +1,225 @@
+"""Drawing from the distribution that logits stand for."""
+
+from __future__ import annotations  # or the annotations would load numpy.random
+
+from math import prod
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .._arrays.dtypes import Array, is_bfloat16
+from .._arrays.tensors import floating as tensor_dtype
+from .._arrays.tensors import namespace
+from .._dispatch import every_array
+from ..functions.rows import Rows, normalise, probabilities
+from .arguments import Sampling, validate
+from .tensors import through_host
+
+if TYPE_CHECKING:
+    from numpy.random import Generator
+
+__all__ = ["sample"]
+
+DRAWS = 2**17  # draws at a time: a few arrays of 1 MB
+
+
+def _sample_tensor(logits: Any, *args: Any, **options: Any) -> Any:
+    """Draw on the host, whatever the device of the logits: `rng` is NumPy's."""
+    tensor_dtype(namespace(logits), logits.dtype, "logits")
+    return through_host(sample, logits, args, options)
+
+
+@every_array(_sample_tensor, result="other")
+def sample(
+    logits: ArrayLike,
+    size: int | tuple[int, ...] | None = None,
+    axis: int = -1,
+    *,
+    temperature: ArrayLike = 1.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    min_p: float | None = None,
+    rng: Generator | int | None = None,
+) -> NDArray[np.int64]:
+    r"""Draw classes at random, with the probabilities that their logits stand for.
+
+    .. math:: P(i) = \mathrm{softmax}(x / T)_i
+
+    Parameters
+    ----------
+    logits : array_like
+        Logits x, of any shape and real dtype that `softmax` takes. Never written to.
+    size : int or tuple of int, optional
+        Draw so many classes from each row, independently and with replacement; by default one.
+    axis : int, default -1
+        The axis that the classes lie on.
+    temperature : array_like, default 1.0
+        T, by which the logits are divided: a number, or an array that broadcasts against `logits`
+        with `axis` reduced to 1. 0 draws the maximum, one of those that tie being as likely as
+        another, and inf any class but those of -inf.
+    top_k : int, optional
+        Draw from the `top_k` largest logits, and from those that tie with the last of them.
+    top_p : float, optional
+        Draw from the smallest set of classes whose probabilities add up to `top_p` or more: the
+        most likely ones and, of those that tie for the last places, the first. In (0, 1].
+    min_p : float, optional
+        Draw from the classes that are at least `min_p` times as likely as the likeliest one. In
+        [0, 1].
+    rng : numpy.random.Generator or int, optional
+        Where the random numbers come from: a generator, a seed for a new one, or by default a new
+        one that differs each time.
+
+    Returns
+    -------
+    ndarray of int64, or NumPy scalar
+        Indices along `axis`. Of the shape of `logits` without `axis`, behind the axes of `size` if
+        that was given; a scalar where the result is 0-d.
+
+    Raises
+    ------
+    numpy.exceptions.AxisError
+        If `axis` is out of bounds.
+    TypeError, ValueError
+        If an argument is of a wrong kind, shape or value, or a row has no distribution: it holds
+        a NaN or several +inf, is -inf throughout, or is empty. Nothing has been drawn then.
+
+    See Also
+    --------
+    softmax : The probabilities.
+
+    Notes
+    -----
+    The temperature comes first, then `top_k`, `top_p` and `min_p`, each seeing what the one before
+    it left, as in the libraries for language models. A class of -inf is never drawn; one of +inf,
+    always.
+
+    A draw is the inverse of the cumulative distribution in float64 at a uniform random number. No
+    sum has to be 1, which is where float32 probabilities fail in `numpy.random`. Probabilities
+    are right to 2e-16: that is the grain of the random number. A draw takes one number from `rng`,
+    row by row, all draws of one row before the next, whatever the other arguments are. So a seed
+    gives the same classes however the rows are cut into blocks, and the first rows' stay when
+    others are appended.
+
+    Memory is the result's and a few MB, or some float64 copies of one row if that is longer.
+
+    Tensors that need a gradient, JAX and array-API arrays are copied to the host, and the classes
+    come back as such an array, on the device of `logits`: int64, JAX's default integer. Traced
+    logits have no values to draw from.
+
+    References
+    ----------
+    .. [1] A. Holtzman et al., "The curious case of neural text degeneration", ICLR 2020, for
+       `top_p`; M. N. Nguyen et al., "Turning up the heat: min-p sampling for creative and coherent
+       LLM outputs", ICLR 2025, for `min_p`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from stablesoftmax import sample
+    >>> logits = np.log([[0.2, 0.8], [0.5, 0.5]])
+    >>> sample(logits, temperature=0, rng=1)[0]
+    np.int64(1)
+    >>> np.bincount(sample(logits[0], 10_000, rng=1))
+    array([1999, 8001])
+    >>> sample(logits, (2, 3), rng=1).shape
+    (2, 3, 2)
+    >>> sample([3.0, 2.0, 1.0, -np.inf], 5, top_k=1)
+    array([0, 0, 0, 0, 0])
+    """
+    call, sampling = validate(
+        logits,
+        size,
+        axis,
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+        min_p=min_p,
+        rng=rng,
+    )
+    rows = normalise(call)
+    draws = _run(rows, sampling)
+    return _wrap(draws, rows, sampling)
+
+
+def _run(rows: Rows, sampling: Sampling) -> NDArray[np.int64]:
+    """Draw (draws, *batch) indices; the last axis of a block is a row."""
+    count = prod(sampling.size)
+    draws = np.empty((count, *rows.batch), np.int64)
+    if not draws.size:
+        return draws
+    with np.errstate(all="ignore"):
+        for index, p, _ in probabilities(rows):
+            n = p.shape[-1]
+            weights = p.reshape(-1, n)
+            if sampling.top_k is not None:
+                _keep_top_k(weights, rows.x[index].reshape(-1, n), sampling.top_k)
+            if sampling.top_p is not None:
+                _keep_top_p(weights, sampling.top_p)
+            if sampling.min_p is not None:
+                _keep_min_p(weights, sampling.min_p)
+            drawn = _draw(weights, count, sampling.rng)
+            draws[:, *index] = np.moveaxis(drawn.reshape(*p.shape[:-1], count), -1, 0)
+    return draws
+
+
+def _wrap(draws: NDArray[np.int64], rows: Rows, sampling: Sampling) -> NDArray[np.int64]:
+    result = draws.reshape((*sampling.size, *rows.batch))
+    return result if result.ndim else result[()]
+
+
+def _keep_top_k(p: Array, x: Array, k: int) -> None:
+    """Judged by the logits: at T = inf, and where p rounds to 0, all p are the same."""
+    n = x.shape[-1]
+    if k < n:
+        x = x.astype(np.float32) if is_bfloat16(x.dtype) else x  # which NumPy cannot partition
+        least = np.partition(x, n - k, axis=-1)[:, n - k, None]
+        np.copyto(p, 0, where=x < least)
+
+
+def _keep_top_p(p: Array, top_p: float) -> None:
+    if top_p == 1:  # or small p, which vanish in the sum, would be cut off
+        return
+    falling = np.sort(p, axis=-1)[:, ::-1]
+    total = falling.cumsum(axis=-1)
+    last = (total < top_p * total[:, -1:]).sum(axis=-1, keepdims=True)
+    least = np.take_along_axis(falling, last, axis=-1)
+    np.copyto(p, 0, where=p < least)
+    surplus = np.flatnonzero((p > 0).sum(axis=-1) > last[:, 0] + 1)  # more tie than have a place
+    if surplus.size:
+        some = p[surplus]
+        ties = some == least[surplus]
+        places = last[surplus] + 1 - (some > least[surplus]).sum(axis=-1, keepdims=True)
+        p[surplus] = np.where(ties & (ties.cumsum(axis=-1) > places), 0, some)
+
+
+def _keep_min_p(p: Array, min_p: float) -> None:
+    np.copyto(p, 0, where=p < min_p * p.max(axis=-1, keepdims=True))
+
+
+def _draw(p: Array, count: int, rng: Generator) -> NDArray[np.int64]:
+    """Draw `count` columns for each row of p, which is overwritten by its cumulative sum."""
+    n = p.shape[-1]
+    total = np.cumsum(p, axis=-1, out=p).ravel()
+    drawn = np.empty(len(p) * count, np.int64)
+    for start in range(0, drawn.size, DRAWS):
+        part = drawn[start : start + DRAWS]
+        first = np.arange(start, start + part.size) // count * n
+        # Below the row's total even where the uniform number is 1 - 2^-53.
+        target = rng.random(part.size) * total[first + (n - 1)]
+        part[...] = _count_up_to(target, total, first, n)
+    return drawn
+
+
+def _count_up_to(target: Array, total: Array, first: Array, n: int) -> Array:
+    """How many of the n rising `total` from `first` on are at most `target`, by bisection.
+
+    That is the first place to exceed the target, and a place of weight 0 exceeds none that the
+    place before it does not. The last one exceeds it always.
+    """
+    found = np.zeros_like(first)
+    step = 1 << n.bit_length()
+    while step := step >> 1:
+        probe = np.minimum(found + step, n) - 1
+        found += step * (total[first + probe] <= target)
+    return found

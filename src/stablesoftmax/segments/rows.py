@@ -1,0 +1,114 @@
+"""How arrays are seen as groups of rows, and how the groups are computed."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import _core
+from .._arrays.blocks import below, bits, fits_exactly, merge, mergeable, ready
+from .._arrays.dtypes import KernelName, kernel_name
+from ..functions import formulas as softmax_formulas
+from .arguments import Arguments
+
+Array = NDArray[Any]
+
+
+class Groups(NamedTuple):
+    """A call, and where its result goes."""
+
+    call: Arguments
+    out: Array  # x's trailing axes can be made one without a copy
+
+    @property
+    def columns(self) -> int:
+        """The number of axes that hold independent columns."""
+        return self.call.x.ndim - 1
+
+
+def normalise(call: Arguments, *, reduces: bool = False) -> Groups:
+    """Allocate the result: one row a group if it is reduced, else laid out like x."""
+    if reduces:
+        return Groups(call, np.empty((call.num_segments, *call.x.shape[1:]), call.dtype))
+    out = np.empty_like(call.x, call.dtype)
+    if not mergeable(out, out.ndim - 1):
+        out = np.empty(out.shape, call.dtype)
+    return Groups(call, out)
+
+
+def run(op: int, groups: Groups) -> None:
+    """Compute the groups: by a kernel, or in plain NumPy where there is none."""
+    name = kernel_name(groups.call.dtype)
+    with np.errstate(all="ignore"):
+        if name is None:
+            _run_formulas(op, groups)
+        else:
+            _run_kernel(op, name, groups)
+
+
+def wrap(groups: Groups) -> Array:
+    """Return what the caller expects."""
+    return groups.out
+
+
+def _run_kernel(op: int, name: KernelName, groups: Groups) -> None:
+    call, out = groups.call, groups.out
+    x, shift = _stage(groups, place=None if op == _core.LOGSUMEXP else out)
+    arrays = bits(merge(x, groups.columns)), bits(merge(out, groups.columns))
+    if call.indptr is not None:
+        _core.apply_indptr(op, name, *arrays, call.indptr)
+    else:
+        assert call.segments is not None
+        _core.apply_segments(op, name, *arrays, call.segments, call.num_segments)
+    if op == _core.LOGSUMEXP and shift is not None:
+        np.add(out, shift, out=out)
+
+
+def _stage(groups: Groups, place: Array | None) -> tuple[Array, Array | None]:
+    """Return x as the kernels can read it, copied (to `place`) if it must be.
+
+    The second is what was taken off each group, or None: as in `rows`, integers beyond 2**52
+    are replaced by their exact distance to the group's maximum.
+    """
+    call, x = groups.call, groups.call.x
+    if ready(x, call.dtype, groups.columns):
+        return x, None
+    if place is None:
+        place = np.empty(x.shape, call.dtype)
+    if fits_exactly(x):
+        np.copyto(place, x)
+        return place, None
+    group, info = _ids(call), np.iinfo(x.dtype)
+    high = np.full((call.num_segments, *x.shape[1:]), info.min, info.dtype)
+    low = np.full(high.shape, info.max, info.dtype)
+    np.maximum.at(high, group, x)
+    np.minimum.at(low, group, x)
+    shift = below(x, high, low, place, group)
+    return place, shift
+
+
+def _ids(call: Arguments) -> Array:
+    if call.indptr is None:
+        assert call.segments is not None
+        return call.segments
+    return np.repeat(np.arange(call.num_segments), np.diff(call.indptr))
+
+
+def _run_formulas(op: int, groups: Groups) -> None:
+    """Group by group, each as rows that lie along the last axis."""
+    call = groups.call
+    x, out = (merge(a, groups.columns) for a in (call.x, groups.out))
+    ids = _ids(call)
+    order = np.argsort(ids, kind="stable")
+    ends = np.cumsum(np.bincount(ids, minlength=call.num_segments))[: call.num_segments]
+    for group, (start, stop) in enumerate(itertools.pairwise([0, *ends])):
+        members = order[start:stop]
+        rows = x[members].astype(call.dtype).T
+        if op == _core.LOGSUMEXP:
+            out[group] = softmax_formulas.logsumexp(rows, None, None)
+        else:
+            name = "softmax" if op == _core.SOFTMAX else "log_softmax"
+            out[members] = getattr(softmax_formulas, name)(rows, None, None, 0).T

@@ -1,0 +1,17 @@
+"""The arguments of logcumsumexp for arrays of torch, JAX, CuPy and the array API."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .._arrays.checks import one_axis
+from .._arrays.tensors import real
+from ..functions.tensor_arguments import TensorArguments, validate
+
+Array = Any  # of the library in question
+
+
+def validate_scan(xp: Any, x: Array, axis: int = -1) -> TensorArguments:
+    """Check the arguments of logcumsumexp before anything is computed."""
+    real(xp, x, "x")
+    return validate(xp, x, one_axis(axis, len(x.shape), "x"))
