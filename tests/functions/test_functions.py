@@ -20,10 +20,10 @@ from stablesoftmax import (
     log_softmax,
     logsumexp,
     num_threads,
-    rows,
     softmax,
     testing,
 )
+from stablesoftmax.functions import rows
 
 pytestmark = pytest.mark.usefixtures("strict")
 

@@ -8,12 +8,9 @@ from math import prod
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from .dtypes import is_bfloat16
-
-Array = NDArray[Any]
-DType = np.dtype[Any]
+from .typing import Array, DType
 
 EXACT = 2**52  # integers up to this, and their differences, are exact in float64
 BLOCK = 2**20  # bytes copied at a time, where rows must be copied before they are computed

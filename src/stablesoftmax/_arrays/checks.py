@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import operator
-from typing import Any
 
 import numpy as np
 from numpy.exceptions import AxisError
-from numpy.typing import ArrayLike, DTypeLike, NDArray
+from numpy.typing import ArrayLike, DTypeLike
 
 from .dtypes import as_array, floating, is_floating, wider
-
-Array = NDArray[Any]
-DType = np.dtype[Any]
+from .typing import Array, DType
 
 UNDEFINED = {"nan": 0, "zero": 1, "uniform": 2, "raise": 0}
 

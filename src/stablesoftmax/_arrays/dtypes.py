@@ -6,11 +6,10 @@ import sys
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from .. import _core
+from .typing import Array
 
-Array = NDArray[Any]
 KernelName = Literal["float16", "bfloat16", "float32", "float64"]
 
 

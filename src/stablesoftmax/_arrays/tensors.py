@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .checks import temperatures
-
-Array = Any  # of the library in question
+from .typing import AnyArray
 
 HALVES = ("float16", "bfloat16")
 FLOATS = (*HALVES, "float32", "float64")
@@ -19,7 +18,7 @@ COMPLEX = ("complex64", "complex128")
 INTEGERS = tuple(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64))
 
 
-def dtypes(xp: Any, x: Array, b: Array | None, dtype: Any) -> tuple[Any, Any]:
+def dtypes(xp: Any, x: AnyArray, b: AnyArray | None, dtype: Any) -> tuple[Any, Any]:
     """Return what to compute in, and the result's dtype."""
     result = floating(xp, x.dtype, "x")
     if b is not None:
@@ -45,10 +44,10 @@ def library(x: Any) -> str:
 
 
 @overload
-def known(value: Array) -> bool | None: ...
+def known(value: AnyArray) -> bool | None: ...
 @overload
-def known(value: Array, kind: type[int]) -> int | None: ...
-def known(value: Array, kind: type[int] = bool) -> int | None:
+def known(value: AnyArray, kind: type[int]) -> int | None: ...
+def known(value: AnyArray, kind: type[int] = bool) -> int | None:
     """Return the value of an array of one element; None if it is traced and has none."""
     if library(value) == "torch":
         import torch
@@ -61,7 +60,7 @@ def known(value: Array, kind: type[int] = bool) -> int | None:
         return None
 
 
-def host(a: Array) -> NDArray[Any] | None:
+def host(a: AnyArray) -> NDArray[Any] | None:
     """Return a as a NumPy array; None if it is traced and has no values."""
     if library(a) == "torch":
         import torch
@@ -78,7 +77,7 @@ def host(a: Array) -> NDArray[Any] | None:
         return None
 
 
-def indices(xp: Any, a: Array) -> Array:
+def indices(xp: Any, a: AnyArray) -> AnyArray:
     """Return integers of the dtype that indexes: take_along_axis may want that one."""
     return xp.astype(a, xp.__array_namespace_info__().default_dtypes()["indexing"])
 
@@ -96,7 +95,7 @@ def floating(xp: Any, dtype: Any, name: str) -> Any:
     )
 
 
-def widest(xp: Any, x: Array | None = None) -> Any:
+def widest(xp: Any, x: AnyArray | None = None) -> Any:
     """Return float64, or float32 where the library, or x's device, has no wider one.
 
     That is JAX unless told so, and torch on a GPU of Apple's.
@@ -120,13 +119,13 @@ def _asked(xp: Any, dtype: Any) -> Any:
     return getattr(xp, named)
 
 
-def array(a: Any, x: Array, xp: Any) -> Array:
+def array(a: Any, x: AnyArray, xp: Any) -> AnyArray:
     """Return a as an array of x's library, and as it is if it is one: with its gradient."""
     ours = hasattr(a, "dtype") and library(a) == library(x)
     return a if ours else xp.asarray(a, **beside(x, xp))
 
 
-def mask_of(where: Any, x: Array, xp: Any) -> Array | None:
+def mask_of(where: Any, x: AnyArray, xp: Any) -> AnyArray | None:
     if where is None:
         return None
     mask = array(where, x, xp)
@@ -139,7 +138,9 @@ def mask_of(where: Any, x: Array, xp: Any) -> Array | None:
     return xp.broadcast_to(mask, x.shape)
 
 
-def temperatures_of(temperature: Any, kept: tuple[int, ...], x: Array, xp: Any) -> Array | None:
+def temperatures_of(
+    temperature: Any, kept: tuple[int, ...], x: AnyArray, xp: Any
+) -> AnyArray | None:
     if type(temperature) in (int, float):
         if not temperature >= 0:
             raise ValueError(f"temperature must be 0, positive or inf, got {temperature}")
@@ -178,8 +179,8 @@ def fits(shape: tuple[int, ...], target: tuple[int, ...]) -> bool:
 
 
 def broadcast(
-    xp: Any, x: Array, b: Array, names: tuple[str, str] = ("x", "b")
-) -> tuple[Array, Array]:
+    xp: Any, x: AnyArray, b: AnyArray, names: tuple[str, str] = ("x", "b")
+) -> tuple[AnyArray, AnyArray]:
     """Return both in one shape."""
     shape = [1] * max(len(x.shape), len(b.shape))
     for a in (x, b):
@@ -193,7 +194,7 @@ def broadcast(
     return xp.broadcast_to(x, tuple(shape)), xp.broadcast_to(b, tuple(shape))
 
 
-def namespace(x: Array) -> Any:
+def namespace(x: AnyArray) -> Any:
     """Return the array-API functions of x's library."""
     try:
         if library(x) == "torch":  # by its name, which torch.compile can follow
@@ -210,12 +211,12 @@ def namespace(x: Array) -> Any:
         ) from None
 
 
-def quiet(x: Array) -> contextlib.AbstractContextManager[Any]:
+def quiet(x: AnyArray) -> contextlib.AbstractContextManager[Any]:
     """Silence the warnings of what is NumPy inside; torch.compile knows no such switch."""
     return contextlib.nullcontext() if library(x) == "torch" else np.errstate(all="ignore")
 
 
-def less(x: Array, top: Array, computed: Any, xp: Any) -> Array:
+def less(x: AnyArray, top: AnyArray, computed: Any, xp: Any) -> AnyArray:
     """Return the integers x less their maximum, as floats.
 
     Halves of the digits are subtracted apart, so that 2**60 and 2**60 + 1 are no tie in float64,
@@ -223,22 +224,22 @@ def less(x: Array, top: Array, computed: Any, xp: Any) -> Array:
     """
     half = xp.iinfo(x.dtype).bits // 2
 
-    def high(a: Array) -> Array:
+    def high(a: AnyArray) -> AnyArray:
         return xp.astype(a >> half, computed)
 
-    def low(a: Array) -> Array:
+    def low(a: AnyArray) -> AnyArray:
         return xp.astype(a & (2**half - 1), computed)
 
     return (high(x) - high(top)) * 2.0**half + (low(x) - low(top))
 
 
-def beside(x: Array, xp: Any) -> dict[str, Any]:
+def beside(x: AnyArray, xp: Any) -> dict[str, Any]:
     """Return the options that make a new array on x's device."""
     # NumPy before 2 knows no devices, and JAX puts an array where it is needed.
     return {} if xp.__name__ in ("numpy", "jax.numpy") else {"device": x.device}
 
 
-def constant(a: Array) -> Array:
+def constant(a: AnyArray) -> AnyArray:
     """Return a without its gradient, for which the array API has no word."""
     if hasattr(a, "detach"):
         return a.detach()
@@ -249,7 +250,7 @@ def constant(a: Array) -> Array:
     return a
 
 
-def real(xp: Any, x: Array, name: str) -> None:
+def real(xp: Any, x: AnyArray, name: str) -> None:
     floating(xp, x.dtype, name)
     if name_of(x.dtype) in COMPLEX:
         raise TypeError(

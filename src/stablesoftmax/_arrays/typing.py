@@ -1,4 +1,4 @@
-"""What type checkers see: the kind of array that goes in comes out.
+"""Types. To a checker, the kind of array that goes in comes out.
 
 The libraries are not imported for that; an attribute tells their arrays apart.
 """
@@ -8,12 +8,16 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeAlias, TypeVar, overload
 
+import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 if TYPE_CHECKING:
     import numpy.ma
 
 __all__ = [
+    "AnyArray",
+    "Array",
+    "DType",
     "Dims",
     "PandasLike",
     "PolarsLike",
@@ -23,6 +27,10 @@ __all__ = [
     "Tensor",
     "Xarray",
 ]
+
+Array: TypeAlias = NDArray[Any]
+AnyArray: TypeAlias = Any  # of NumPy or of another library
+DType: TypeAlias = np.dtype[Any]
 
 P = ParamSpec("P")
 Numpy = TypeVar("Numpy", covariant=True)

@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterable
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from .._arrays.checks import axes_of, mask_of
+from .._arrays.typing import Array
 from .labelled_checks import (
     dims_of,
     numeric,
@@ -24,7 +24,6 @@ from .labelled_checks import (
     same_labels,
 )
 
-Array = NDArray[Any]
 Result = Literal["like", "reduced", "other"]
 
 __all__ = ["Call", "dataarray", "dataframe", "masked", "polars_frame", "polars_series", "series"]

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, DTypeLike, NDArray
+from numpy.typing import ArrayLike, DTypeLike
 
 from .._arrays.checks import UNDEFINED, axes_of, broadcast, dtypes, mask_of, output, temperatures
 from .._arrays.dtypes import as_array
-
-Array = NDArray[Any]
-DType = np.dtype[Any]
+from .._arrays.typing import Array, DType
 
 
-class Arguments(NamedTuple):
+class SoftmaxArguments(NamedTuple):
     """What the caller asked for, all of it fit to be computed."""
 
     x: Array
@@ -46,7 +44,7 @@ def validate(
     return_sign: bool = False,
     reduces: bool = False,
     keepdims: bool = False,
-) -> Arguments:
+) -> SoftmaxArguments:
     """Check the arguments of all three functions before anything is written."""
     x = as_array(x, "x")
     weak = type(b) in (int, float)  # as in NumPy, a plain number widens nothing
@@ -64,7 +62,7 @@ def validate(
         shape = kept if keepdims else tuple(n for i, n in enumerate(shape) if i not in axes)
     if not isinstance(undefined, str) or undefined not in UNDEFINED:
         raise ValueError(f"undefined must be one of {', '.join(UNDEFINED)}, got {undefined!r}")
-    return Arguments(
+    return SoftmaxArguments(
         x=x,
         axes=axes,
         where=mask_of(where, x.shape),

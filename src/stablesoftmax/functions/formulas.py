@@ -19,8 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .._arrays.tensors import beside, constant
-
-Array = Any  # of NumPy or of another library
+from .._arrays.typing import AnyArray
 
 __all__ = [
     "accurate_sum",
@@ -39,8 +38,8 @@ INF, NAN = float("inf"), float("nan")
 
 
 def softmax(
-    x: Array, where: Array | None, temperature: Array | None, undefined: int, xp: Any = np
-) -> Array:
+    x: AnyArray, where: AnyArray | None, temperature: AnyArray | None, undefined: int, xp: Any = np
+) -> AnyArray:
     """exp(x) / sum(exp(x)); `undefined` is 0 for NaN, 1 for zeros, 2 for an even split."""
     if 0 in x.shape:
         return x
@@ -52,8 +51,8 @@ def softmax(
 
 
 def log_softmax(
-    x: Array, where: Array | None, temperature: Array | None, undefined: int, xp: Any = np
-) -> Array:
+    x: AnyArray, where: AnyArray | None, temperature: AnyArray | None, undefined: int, xp: Any = np
+) -> AnyArray:
     """log(softmax(x)) as (x - max) - log1p(rest): both are at most 0, so nothing cancels."""
     if 0 in x.shape:
         return x
@@ -64,7 +63,7 @@ def log_softmax(
     return _settle(y, where, top, share, -INF, xp)
 
 
-def logsumexp(x: Array, where: Array | None, b: Array | None, xp: Any = np) -> Array:
+def logsumexp(x: AnyArray, where: AnyArray | None, b: AnyArray | None, xp: Any = np) -> AnyArray:
     """log(sum(b * exp(x))): NaN for a negative sum, the principal branch for a complex one."""
     if b is None and not _is_complex(x):
         return _unweighted(x, where, xp)
@@ -75,8 +74,8 @@ def logsumexp(x: Array, where: Array | None, b: Array | None, xp: Any = np) -> A
 
 
 def signed_logsumexp(
-    x: Array, where: Array | None, b: Array | None, xp: Any = np
-) -> tuple[Array, Array]:
+    x: AnyArray, where: AnyArray | None, b: AnyArray | None, xp: Any = np
+) -> tuple[AnyArray, AnyArray]:
     """log(abs(s)) and the sign or phase of s = sum(b * exp(x))."""
     if b is None and not _is_complex(x):  # a sum of exponentials is positive, or has no terms
         value = _unweighted(x, where, xp)
@@ -89,7 +88,7 @@ def signed_logsumexp(
     return value, xp.where(size == 0, 0.0, total / xp.where(size == 0, 1.0, size))
 
 
-def undefined_rows(x: Array, where: Array | None, xp: Any = np) -> Array:
+def undefined_rows(x: AnyArray, where: AnyArray | None, xp: Any = np) -> AnyArray:
     """Return which rows have no softmax."""
     if x.shape[-1] == 0:
         return xp.zeros_like(xp.sum(_real(x, xp), axis=-1)) > 0
@@ -97,15 +96,15 @@ def undefined_rows(x: Array, where: Array | None, xp: Any = np) -> Array:
 
 
 class Maximum(NamedTuple):
-    value: Array  # the row's maximum: -inf if it has no entries, NaN if it has a NaN
-    ties: Array  # which entries reach it
-    tied: Array  # how many do; 1 if none does
-    empty: Array  # whether none does: no entries, or a NaN
-    first: Array  # the index of one that does
-    chosen: Array  # that index's entry alone
+    value: AnyArray  # the row's maximum: -inf if it has no entries, NaN if it has a NaN
+    ties: AnyArray  # which entries reach it
+    tied: AnyArray  # how many do; 1 if none does
+    empty: AnyArray  # whether none does: no entries, or a NaN
+    first: AnyArray  # the index of one that does
+    chosen: AnyArray  # that index's entry alone
 
 
-def maximum(x: Array, where: Array | None, xp: Any) -> Maximum:
+def maximum(x: AnyArray, where: AnyArray | None, xp: Any) -> Maximum:
     real = _real(x, xp)
     if where is not None:
         real = xp.where(where, real, -INF)
@@ -119,13 +118,13 @@ def maximum(x: Array, where: Array | None, xp: Any) -> Maximum:
     return Maximum(value, ties, tied, empty, first, first == positions)
 
 
-def has_no_limit(top: Maximum) -> Array:
+def has_no_limit(top: Maximum) -> AnyArray:
     """Where there is no limit: all entries are -inf, or several are +inf."""
     return ((top.value == -INF) & ~top.empty) | ((top.value == INF) & (top.tied > 1))
 
 
 def below_maximum(
-    x: Array, where: Array | None, temperature: Array | None, top: Maximum, xp: Any
+    x: AnyArray, where: AnyArray | None, temperature: AnyArray | None, top: Maximum, xp: Any
 ) -> Any:
     """How far the entries lie below the maximum: (x - max) / temperature, and its limits.
 
@@ -142,7 +141,7 @@ def below_maximum(
     return below if where is None else xp.where(where, below, -INF)
 
 
-def _divided(below: Array, divisor: Array, xp: Any) -> Array:
+def _divided(below: AnyArray, divisor: AnyArray, xp: Any) -> AnyArray:
     real = _real(below, xp)
     cold, gone = divisor == 0, real == -INF
     finite = xp.where(gone, 0.0, below) / xp.where(cold, 1.0, divisor)
@@ -153,21 +152,21 @@ def _divided(below: Array, divisor: Array, xp: Any) -> Array:
     return xp.where(settled | (gone if _is_complex(below) else settled), -INF, divided)
 
 
-def rest_of(below: Array, top: Maximum, xp: Any) -> Array:
+def rest_of(below: AnyArray, top: Maximum, xp: Any) -> AnyArray:
     """The sum of exp(below), less the 1 of the maximum: small numbers keep their digits."""
     terms = xp.where(top.chosen, 0.0, xp.exp(below))
     return xp.sum(terms, axis=-1, keepdims=True)
 
 
 def _settle(
-    y: Array, where: Array | None, top: Maximum, share: Any, absent: float, xp: Any
-) -> Array:
+    y: AnyArray, where: AnyArray | None, top: Maximum, share: Any, absent: float, xp: Any
+) -> AnyArray:
     """Set the undefined and the excluded entries, whatever the arithmetic made of them."""
     y = xp.where(top.ties & has_no_limit(top), share, y)
     return y if where is None else xp.where(where, y, absent)
 
 
-def _unweighted(x: Array, where: Array | None, xp: Any) -> Array:
+def _unweighted(x: AnyArray, where: AnyArray | None, xp: Any) -> AnyArray:
     """max + log1p(rest): accurate to the last digit unless the two cancel."""
     if x.shape[-1] == 0:
         return _no_terms(x, xp)
@@ -179,15 +178,17 @@ def _unweighted(x: Array, where: Array | None, xp: Any) -> Array:
     return (xp.where(xp.isnan(top.value), NAN, shift) + xp.log1p(rest))[..., 0]
 
 
-def _everywhere(x: Array) -> Array:
+def _everywhere(x: AnyArray) -> AnyArray:
     return (x == x) | (x != x)
 
 
-def _no_terms(x: Array, xp: Any) -> Array:
+def _no_terms(x: AnyArray, xp: Any) -> AnyArray:
     return xp.sum(_real(x, xp), axis=-1) - INF
 
 
-def _log_sum(x: Array, where: Array | None, b: Array | None, xp: Any) -> tuple[Array, Array]:
+def _log_sum(
+    x: AnyArray, where: AnyArray | None, b: AnyArray | None, xp: Any
+) -> tuple[AnyArray, AnyArray]:
     """log(abs(s)), and a number with the phase of s = sum(b * exp(x)).
 
     An entry of weight 0 takes no part, be it infinite or NaN.
@@ -215,7 +216,7 @@ def _log_sum(x: Array, where: Array | None, b: Array | None, xp: Any) -> tuple[A
     return xp.where(rows, xp.log(xp.abs(direct)), value), xp.where(rows, direct, total)
 
 
-def _weighted_exp(x: Array, b: Array | None, xp: Any) -> Array:
+def _weighted_exp(x: AnyArray, b: AnyArray | None, xp: Any) -> AnyArray:
     """b * exp(x) in two steps: 1e300 * exp(-1000) is 5e-135, but exp(-1000) is 0."""
     if b is None:
         return xp.exp(x)
@@ -223,7 +224,7 @@ def _weighted_exp(x: Array, b: Array | None, xp: Any) -> Array:
     return b * half * half
 
 
-def accurate_sum(terms: Array, xp: Any = np) -> tuple[Array, Array]:
+def accurate_sum(terms: AnyArray, xp: Any = np) -> tuple[AnyArray, AnyArray]:
     """The sum over the last axis and, as good again, its error: pairwise, by Knuth's TwoSum."""
     error = xp.zeros_like(terms[..., 0])
     odd = error
@@ -239,14 +240,14 @@ def accurate_sum(terms: Array, xp: Any = np) -> tuple[Array, Array]:
     return _two_sum(total, error)
 
 
-def _two_sum(a: Array, b: Array) -> tuple[Array, Array]:
+def _two_sum(a: AnyArray, b: AnyArray) -> tuple[AnyArray, AnyArray]:
     """a + b rounded, and what was lost by that."""
     total = a + b
     added = total - a
     return total, (a - (total - added)) + (b - added)
 
 
-def _log_abs(total: Array, error: Array, xp: Any) -> Array:
+def _log_abs(total: AnyArray, error: AnyArray, xp: Any) -> AnyArray:
     """log(abs(total + error)), accurate near 1 too: log(1 + 4e-18) is 4e-18."""
     size, real = xp.abs(total), xp.abs(_real(total, xp))
     near = (size > 0.5) & (size < 2)
@@ -259,20 +260,20 @@ def _log_abs(total: Array, error: Array, xp: Any) -> Array:
     )
 
 
-def _is_complex(x: Array) -> bool:
+def _is_complex(x: AnyArray) -> bool:
     return "complex" in str(x.dtype)  # the one question that every library's dtypes answer
 
 
-def _real(x: Array, xp: Any) -> Array:
+def _real(x: AnyArray, xp: Any) -> AnyArray:
     return xp.real(x) if _is_complex(x) else x
 
 
-def _angle(z: Array, xp: Any) -> Array:
+def _angle(z: AnyArray, xp: Any) -> AnyArray:
     atan2 = np.arctan2 if xp is np else xp.atan2  # its name in NumPy before 2
     return atan2(xp.imag(z), xp.real(z))
 
 
-def _complex(real: Array, imaginary: Array, xp: Any) -> Array:
+def _complex(real: AnyArray, imaginary: AnyArray, xp: Any) -> AnyArray:
     """real + 1j * imaginary; NumPy's without inf + 1j * nan becoming nan + 1j * nan."""
     if xp is not np:
         return real + 1j * imaginary

@@ -10,10 +10,11 @@ import numpy as np
 
 from .. import _core
 from .._arrays.blocks import BLOCK, bits, convert, merge, mergeable, ready, slices
-from .._arrays.dtypes import Array, KernelName, kernel_name
+from .._arrays.dtypes import KernelName, kernel_name
+from .._arrays.typing import Array
 from ..errors import UndefinedSoftmaxError
 from . import formulas
-from .arguments import Arguments
+from .arguments import SoftmaxArguments
 
 Index = tuple[Any, ...]
 
@@ -21,7 +22,7 @@ Index = tuple[Any, ...]
 class Rows(NamedTuple):
     """A call seen as rows: views of shape (*batch, *reduced axes), nothing copied."""
 
-    call: Arguments
+    call: SoftmaxArguments
     x: Array
     out: Array  # (*batch,) for logsumexp, as are temperature and sign
     where: Array | None
@@ -61,7 +62,7 @@ class Rows(NamedTuple):
         )
 
 
-def normalise(call: Arguments) -> Rows:
+def normalise(call: SoftmaxArguments) -> Rows:
     """See the arguments as rows: batch axes first, reduced axes last."""
     order = (*(i for i in range(call.x.ndim) if i not in call.axes), *call.axes)
     fits = call.out is not None and _apart(call.out, call)
@@ -210,7 +211,7 @@ def _stage(rows: Rows, place: Array | None) -> tuple[Array, Array | None, Array 
     return bits(merge(x, rows.axes)), where, shift
 
 
-def _apart(out: Array, call: Arguments) -> bool:
+def _apart(out: Array, call: SoftmaxArguments) -> bool:
     """Whether `out` may be written while the rest is read: it is apart from all, or exactly x."""
     read = [a for a in (call.where, call.b, call.temperature) if a is not None]
     if call.reduces or not _same(out, call.x):
@@ -222,7 +223,7 @@ def _same(a: Array, b: Array) -> bool:
     return a.dtype == b.dtype and a.strides == b.strides and a.ctypes.data == b.ctypes.data
 
 
-def _fresh(call: Arguments, order: tuple[int, ...]) -> Array:
+def _fresh(call: SoftmaxArguments, order: tuple[int, ...]) -> Array:
     """Allocate the result: laid out like x, unless its rows would not be one axis then."""
     if call.reduces:
         return np.empty(call.shape, call.dtype)

@@ -6,19 +6,18 @@ from typing import Any, NamedTuple
 
 from .._arrays.checks import UNDEFINED, axes_of
 from .._arrays.tensors import array, broadcast, dtypes, library, mask_of, temperatures_of, widest
-
-Array = Any  # of the library in question
+from .._arrays.typing import AnyArray
 
 
 class TensorArguments(NamedTuple):
     """What the caller asked for, all of it fit to be computed."""
 
     xp: Any  # the namespace of x
-    x: Array
+    x: AnyArray
     axes: tuple[int, ...]  # not negative, ascending
-    where: Array | None  # bool, of x's shape
-    b: Array | None  # of x's shape
-    temperature: Array | None  # of x's shape with the axes reduced to 1
+    where: AnyArray | None  # bool, of x's shape
+    b: AnyArray | None  # of x's shape
+    temperature: AnyArray | None  # of x's shape with the axes reduced to 1
     computed: Any  # at least as wide as the input and the result
     dtype: Any  # of the result
     shape: tuple[int, ...]  # of a reduced result
@@ -28,7 +27,7 @@ class TensorArguments(NamedTuple):
 
 def validate(
     xp: Any,
-    x: Array,
+    x: AnyArray,
     axis: int | tuple[int, ...] | None,
     *,
     where: Any = None,

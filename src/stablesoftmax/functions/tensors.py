@@ -10,12 +10,10 @@ from typing import Any
 import numpy as np
 
 from .._arrays.tensors import INTEGERS, known, less, name_of, namespace, quiet
+from .._arrays.typing import AnyArray
 from ..errors import UndefinedSoftmaxError
 from . import formulas
 from .tensor_arguments import TensorArguments, validate
-
-Array = Any  # of the library in question
-
 
 __all__ = [
     "as_rows",
@@ -27,7 +25,7 @@ __all__ = [
 ]
 
 
-def _mapping(function: Callable[..., Any], x: Array, axis: Any = -1, **options: Any) -> Array:
+def _mapping(function: Callable[..., Any], x: AnyArray, axis: Any = -1, **options: Any) -> AnyArray:
     """Compute softmax or log_softmax."""
     xp = namespace(x)
     call = validate(xp, x, axis, **options)
@@ -43,7 +41,7 @@ softmax = partial(_mapping, formulas.softmax)
 log_softmax = partial(_mapping, formulas.log_softmax)
 
 
-def logsumexp(x: Array, axis: Any = None, *, return_sign: bool = False, **options: Any) -> Any:
+def logsumexp(x: AnyArray, axis: Any = None, *, return_sign: bool = False, **options: Any) -> Any:
     """Compute logsumexp, of a pair of arrays with the sign."""
     xp = namespace(x)
     call = validate(xp, x, axis, **options)
@@ -68,7 +66,9 @@ def _complex(call: TensorArguments) -> bool:
     return name_of(call.dtype).startswith("complex")
 
 
-def normalise(call: TensorArguments) -> tuple[Array, Array | None, Array | None, Array | None]:
+def normalise(
+    call: TensorArguments,
+) -> tuple[AnyArray, AnyArray | None, AnyArray | None, AnyArray | None]:
     """Return x, where and temperature as rows, and what was taken off the rows of integers."""
     xp, shift = call.xp, None
     x = as_rows(call, call.x)
@@ -84,7 +84,9 @@ def normalise(call: TensorArguments) -> tuple[Array, Array | None, Array | None,
     return x, where, temperature, shift
 
 
-def _below_maximum(x: Array, where: Array | None, call: TensorArguments) -> tuple[Array, Array]:
+def _below_maximum(
+    x: AnyArray, where: AnyArray | None, call: TensorArguments
+) -> tuple[AnyArray, AnyArray]:
     """Return x less each row's maximum, and the maxima."""
     xp = call.xp
     held = x if where is None else xp.where(where, x, xp.iinfo(x.dtype).min)
@@ -96,7 +98,7 @@ def _order(call: TensorArguments) -> tuple[int, ...]:
     return (*(i for i in range(len(call.x.shape)) if i not in call.axes), *call.axes)
 
 
-def as_rows(call: TensorArguments, a: Array) -> Array:
+def as_rows(call: TensorArguments, a: AnyArray) -> AnyArray:
     """See a as rows: the batch first, and all reduced axes as the last one."""
     shape = [a.shape[i] for i in _order(call)]
     batch = len(shape) - len(call.axes)
@@ -106,7 +108,7 @@ def as_rows(call: TensorArguments, a: Array) -> Array:
     return a
 
 
-def spread(call: TensorArguments, y: Array) -> Array:
+def spread(call: TensorArguments, y: AnyArray) -> AnyArray:
     """Undo `as_rows`."""
     order = _order(call)
     y = call.xp.reshape(y, tuple(call.x.shape[i] for i in order))
@@ -114,7 +116,7 @@ def spread(call: TensorArguments, y: Array) -> Array:
     return y if back == tuple(range(len(order))) else call.xp.permute_dims(y, back)
 
 
-def _refuse_undefined(call: TensorArguments, x: Array, where: Array | None) -> None:
+def _refuse_undefined(call: TensorArguments, x: AnyArray, where: AnyArray | None) -> None:
     """Raise for the first row that has no softmax."""
     xp = call.xp
     rows = formulas.undefined_rows(x, where, xp=xp)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .._arrays.dtypes import Array
+from .._arrays.typing import Array
 from .._dispatch import every_array
 from ..functions.formulas import accurate_sum
 from ..functions.rows import Rows, normalise, probabilities, wrap

@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .._arrays.dtypes import as_array, is_floating, wider
-from ..functions.arguments import Arguments, Array
+from .._arrays.typing import Array
+from ..functions.arguments import SoftmaxArguments
 from ..functions.arguments import validate as validate_softmax
 
 
@@ -21,7 +22,7 @@ def validate(
     temperature: ArrayLike = 1.0,
     reduces: bool = False,
     keepdims: bool = False,
-) -> tuple[Arguments, Array]:
+) -> tuple[SoftmaxArguments, Array]:
     """Check the arguments of all six products, and spread v over the shape that it must have.
 
     `vector` is the name of v, and `shaped` of what it is shaped like; where that is logsumexp(x),

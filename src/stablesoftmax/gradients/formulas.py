@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from .._arrays.tensors import beside, constant
+from .._arrays.typing import AnyArray
 from ..functions.formulas import accurate_sum
 
-Array = Any  # of NumPy or of another library
-Product = Callable[[Array, Array, Any], Array]
+Product = Callable[[AnyArray, AnyArray, Any], AnyArray]
 
 __all__ = [
     "Product",
@@ -27,30 +27,30 @@ __all__ = [
 ]
 
 
-def softmax(p: Array, v: Array, xp: Any = np) -> Array:
+def softmax(p: AnyArray, v: AnyArray, xp: Any = np) -> AnyArray:
     """p * (v - mean); 0 where p is 0. The Jacobian is symmetric."""
     gap, _, c = _mean(p, v, xp)
     return xp.where(p != 0, p * (gap - c), 0.0)
 
 
-def log_softmax(p: Array, v: Array, xp: Any = np) -> Array:
+def log_softmax(p: AnyArray, v: AnyArray, xp: Any = np) -> AnyArray:
     """v - mean, which an entry of probability 0 does not move."""
     gap, s, c = _mean(p, v, xp)
     return xp.where(p != 0, gap, v - s) - c
 
 
-def logsumexp(p: Array, v: Array, xp: Any = np) -> Array:
+def logsumexp(p: AnyArray, v: AnyArray, xp: Any = np) -> AnyArray:
     """The mean: one number a row, as (..., 1)."""
     _, s, c = _mean(p, v, xp)
     return s + c
 
 
-def logsumexp_transposed(p: Array, v: Array, xp: Any = np) -> Array:
+def logsumexp_transposed(p: AnyArray, v: AnyArray, xp: Any = np) -> AnyArray:
     """p * v; 0 where p is 0. v has one number a row."""
     return xp.where(p != 0, p * v, 0.0)
 
 
-def log_softmax_transposed(p: Array, v: Array, xp: Any = np) -> Array:
+def log_softmax_transposed(p: AnyArray, v: AnyArray, xp: Any = np) -> AnyArray:
     """v - p * sum(v); at the largest p, v * (1 - p) - p * (the sum of the other v)."""
     k = xp.argmax(p, axis=-1, keepdims=True)
     largest = xp.arange(p.shape[-1], **beside(p, xp)) == k
@@ -62,7 +62,7 @@ def log_softmax_transposed(p: Array, v: Array, xp: Any = np) -> Array:
     return xp.where(largest, v_k * missing - p_k * others, y)
 
 
-def _mean(p: Array, v: Array, xp: Any) -> tuple[Array, Array, Array]:
+def _mean(p: AnyArray, v: AnyArray, xp: Any) -> tuple[AnyArray, AnyArray, AnyArray]:
     """The mean of v under p as s + c, where s is one of the v and c the mean of v - s, the first.
 
     `gradients` says which one s should be.
@@ -76,5 +76,5 @@ def _mean(p: Array, v: Array, xp: Any) -> tuple[Array, Array, Array]:
     return gap, s, xp.sum(p * gap, axis=-1, keepdims=True)
 
 
-def _take(a: Array, place: Array, xp: Any) -> Array:
+def _take(a: AnyArray, place: AnyArray, xp: Any) -> AnyArray:
     return xp.take_along_axis(a, place, axis=-1)

@@ -5,15 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from .._arrays.tensors import COMPLEX, FLOATS, INTEGERS, array, fits, name_of, widest
+from .._arrays.typing import AnyArray
 from ..functions.tensor_arguments import TensorArguments
 from ..functions.tensor_arguments import validate as validate_softmax
-
-Array = Any  # of the library in question
 
 
 def validate(
     xp: Any,
-    x: Array,
+    x: AnyArray,
     v: Any,
     axis: int | tuple[int, ...] | None,
     *,
@@ -21,7 +20,7 @@ def validate(
     shaped: str,
     keepdims: bool = False,
     **options: Any,
-) -> tuple[TensorArguments, Array]:
+) -> tuple[TensorArguments, AnyArray]:
     """Check the arguments of all six products, and spread v over the shape that it must have.
 
     Where that is logsumexp(x), the axes reduced come back with size 1.

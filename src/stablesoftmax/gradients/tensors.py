@@ -9,14 +9,13 @@ from functools import partial
 from typing import Any
 
 from .._arrays.tensors import namespace, quiet
+from .._arrays.typing import AnyArray
 from ..functions import formulas as softmax_formulas
 from ..functions.tensor_arguments import TensorArguments
 from ..functions.tensors import as_rows, normalise, spread
 from . import formulas
 from .formulas import Product
 from .tensor_arguments import validate
-
-Array = Any  # of the library in question
 
 __all__ = [
     "log_softmax_jvp",
@@ -28,12 +27,12 @@ __all__ = [
 ]
 
 
-def _vjp(product: Product, x: Array, g: Any, axis: Any = -1, **options: Any) -> Array:
+def _vjp(product: Product, x: AnyArray, g: Any, axis: Any = -1, **options: Any) -> AnyArray:
     """Compute the product of a cotangent with a mapping's Jacobian."""
     return _of_mapping(product, x, g, axis, "g", **options)
 
 
-def _jvp(product: Product, x: Array, dx: Any, axis: Any = -1, **options: Any) -> Array:
+def _jvp(product: Product, x: AnyArray, dx: Any, axis: Any = -1, **options: Any) -> AnyArray:
     """Compute the product of a tangent with a mapping's Jacobian."""
     return _of_mapping(product, x, dx, axis, "dx", **options)
 
@@ -46,14 +45,14 @@ log_softmax_jvp = partial(_jvp, formulas.log_softmax)
 
 def _of_mapping(
     product: Product,
-    x: Array,
+    x: AnyArray,
     v: Any,
     axis: Any,
     vector: str,
     *,
     where: Any = None,
     temperature: Any = 1.0,
-) -> Array:
+) -> AnyArray:
     xp = namespace(x)
     call, v = validate(
         xp, x, v, axis, vector=vector, shaped="x", where=where, temperature=temperature
@@ -63,8 +62,8 @@ def _of_mapping(
 
 
 def logsumexp_vjp(
-    x: Array, g: Any, axis: Any = None, *, keepdims: bool = False, where: Any = None
-) -> Array:
+    x: AnyArray, g: Any, axis: Any = None, *, keepdims: bool = False, where: Any = None
+) -> AnyArray:
     """Compute g times softmax."""
     xp = namespace(x)
     shaped = "logsumexp(x)"
@@ -74,8 +73,8 @@ def logsumexp_vjp(
 
 
 def logsumexp_jvp(
-    x: Array, dx: Any, axis: Any = None, *, keepdims: bool = False, where: Any = None
-) -> Array:
+    x: AnyArray, dx: Any, axis: Any = None, *, keepdims: bool = False, where: Any = None
+) -> AnyArray:
     """Compute the mean of dx under softmax."""
     xp = namespace(x)
     call, dx = validate(xp, x, dx, axis, vector="dx", shaped="x", where=where, keepdims=keepdims)
@@ -83,7 +82,7 @@ def logsumexp_jvp(
         return xp.reshape(_multiply(formulas.logsumexp, call, dx), call.shape)
 
 
-def _multiply(product: Product, call: TensorArguments, v: Array) -> Array:
+def _multiply(product: Product, call: TensorArguments, v: AnyArray) -> AnyArray:
     """Compute the product of the rows; v has the shape of x, or one number a row."""
     xp = call.xp
     x, where, temperature, _ = normalise(call)

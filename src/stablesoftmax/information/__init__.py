@@ -7,16 +7,15 @@ from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from .._arrays.blocks import blocks, readied
+from .._arrays.typing import Array
 from .._dispatch import every_array
 from . import formulas, tensors
 from .arguments import EntropyArguments, validate_divergence, validate_entropy
 
 __all__ = ["entropy", "kl_divergence"]
-
-Array = NDArray[Any]
 
 
 @every_array(tensors.entropy, result="reduced")

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from .._arrays.checks import axes_of, mask_of, real, temperatures
 from .._arrays.dtypes import as_array, wider
-
-Array = NDArray[Any]
-DType = np.dtype[Any]
+from .._arrays.typing import Array, DType
 
 
 class EntropyArguments(NamedTuple):

@@ -13,16 +13,17 @@ from typing import Any
 import numpy as np
 
 from .._arrays.tensors import constant
+from .._arrays.typing import AnyArray
 from ..functions.formulas import Maximum, below_maximum, has_no_limit, log_softmax, maximum, softmax
-
-Array = Any  # of NumPy or of another library
 
 __all__ = ["entropy", "kl_divergence"]
 
 INF, NAN = float("inf"), float("nan")
 
 
-def entropy(x: Array, where: Array | None, temperature: Array | None, xp: Any = np) -> Array:
+def entropy(
+    x: AnyArray, where: AnyArray | None, temperature: AnyArray | None, xp: Any = np
+) -> AnyArray:
     """-sum(p * log(p)) as log1p(rest) + sum(p * (max - x)): no term is negative."""
     if 0 in x.shape:
         return xp.sum(x, axis=-1)
@@ -39,7 +40,7 @@ def entropy(x: Array, where: Array | None, temperature: Array | None, xp: Any = 
     return xp.where(has_no_limit(top), NAN, value)[..., 0]
 
 
-def kl_divergence(x: Array, y: Array, where: Array | None, xp: Any = np) -> Array:
+def kl_divergence(x: AnyArray, y: AnyArray, where: AnyArray | None, xp: Any = np) -> AnyArray:
     """sum(p * log(p / q)) as sum(p * d - p + q) with d = log(p / q): no term is negative."""
     if 0 in x.shape:
         return xp.sum(x, axis=-1)
@@ -51,7 +52,7 @@ def kl_divergence(x: Array, y: Array, where: Array | None, xp: Any = np) -> Arra
     return xp.sum(xp.where(near & (p != 0), small, large), axis=-1)
 
 
-def _lost(x: Array, y: Array, difference: Array, xp: Any) -> Array:
+def _lost(x: AnyArray, y: AnyArray, difference: AnyArray, xp: Any) -> AnyArray:
     """What rounding took off x - y: Knuth's TwoSum, and 0 where that is not finite."""
     x, y, difference = constant(x), constant(y), constant(difference)
     back = difference - x
@@ -59,11 +60,11 @@ def _lost(x: Array, y: Array, difference: Array, xp: Any) -> Array:
     return xp.where(xp.isfinite(lost), lost, 0.0)
 
 
-def _lost_below(x: Array, below: Array, top: Maximum, xp: Any) -> Array:
+def _lost_below(x: AnyArray, below: AnyArray, top: Maximum, xp: Any) -> AnyArray:
     return _lost(x, xp.take_along_axis(x, top.first, axis=-1), below, xp)
 
 
-def _small_divergence(d: Array, xp: Any) -> Array:
+def _small_divergence(d: AnyArray, xp: Any) -> AnyArray:
     """exp(d) * d - exp(d) + 1 for abs(d) <= 1: d**2 / 2 + d**3 / 3 + d**4 / 8 + ..."""
     value = xp.zeros_like(d)
     for k in range(22, 1, -1):
@@ -71,7 +72,7 @@ def _small_divergence(d: Array, xp: Any) -> Array:
     return value * (d * d)
 
 
-def _log_ratio(x: Array, y: Array, q: Array, where: Array | None, xp: Any) -> Array:
+def _log_ratio(x: AnyArray, y: AnyArray, q: AnyArray, where: AnyArray | None, xp: Any) -> AnyArray:
     """log(p / q) for p = softmax(x) and q = softmax(y).
 
     Where p and q are near, two logarithms would leave nothing of it: for x = y + 1e-9 * z neither

@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from .._arrays.tensors import array, broadcast, real
+from .._arrays.typing import AnyArray
 from ..functions.tensor_arguments import TensorArguments, validate
-
-Array = Any  # of the library in question
 
 
 def validate_entropy(
     xp: Any,
-    x: Array,
+    x: AnyArray,
     axis: int | tuple[int, ...] | None = -1,
     *,
     where: Any = None,
@@ -25,7 +24,7 @@ def validate_entropy(
 
 def validate_divergence(
     xp: Any,
-    p_logits: Array,
+    p_logits: AnyArray,
     q_logits: Any,
     axis: int | tuple[int, ...] | None = -1,
     *,

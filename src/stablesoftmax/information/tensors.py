@@ -8,17 +8,16 @@ from __future__ import annotations
 from typing import Any
 
 from .._arrays.tensors import namespace, quiet
+from .._arrays.typing import AnyArray
 from ..functions.tensor_arguments import TensorArguments
 from ..functions.tensors import normalise
 from . import formulas
 from .tensor_arguments import validate_divergence, validate_entropy
 
-Array = Any  # of the library in question
-
 __all__ = ["entropy", "kl_divergence"]
 
 
-def entropy(x: Array, *args: Any, **options: Any) -> Array:
+def entropy(x: AnyArray, *args: Any, **options: Any) -> AnyArray:
     """Compute the entropy."""
     xp = namespace(x)
     call = validate_entropy(xp, x, *args, **options)
@@ -28,7 +27,7 @@ def entropy(x: Array, *args: Any, **options: Any) -> Array:
         return _reduced(call, y, call.dtype)
 
 
-def kl_divergence(p_logits: Array, q_logits: Any, *args: Any, **options: Any) -> Array:
+def kl_divergence(p_logits: AnyArray, q_logits: Any, *args: Any, **options: Any) -> AnyArray:
     """Compute the divergence."""
     xp = namespace(p_logits)
     p, q = validate_divergence(xp, p_logits, q_logits, *args, **options)
@@ -41,5 +40,5 @@ def kl_divergence(p_logits: Array, q_logits: Any, *args: Any, **options: Any) ->
         return _reduced(p, divergence, xp.result_type(p.dtype, q.dtype))
 
 
-def _reduced(call: TensorArguments, y: Array, dtype: Any) -> Array:
+def _reduced(call: TensorArguments, y: AnyArray, dtype: Any) -> AnyArray:
     return call.xp.reshape(call.xp.astype(y, dtype), call.shape)

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import operator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from .._arrays.checks import mask_of, one_axis, real, temperatures
 from .._arrays.dtypes import as_array, is_floating
-
-Array = NDArray[Any]
-DType = np.dtype[Any]
+from .._arrays.typing import Array, DType
 
 REDUCTIONS = ("none", "sum", "mean")
 

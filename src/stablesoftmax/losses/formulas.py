@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 
 from .._arrays.tensors import beside
+from .._arrays.typing import AnyArray
 from ..functions.formulas import below_maximum, has_no_limit, maximum, rest_of, softmax
-
-Array = Any  # of NumPy or of another library
 
 __all__ = [
     "cross_entropy",
@@ -24,7 +23,7 @@ __all__ = [
 INF, NAN = float("inf"), float("nan")
 
 
-def one_hot(classes: Array, x: Array, xp: Any = np) -> Array:
+def one_hot(classes: AnyArray, x: AnyArray, xp: Any = np) -> AnyArray:
     """1 at each row's class: nowhere for class -1, and NaN for one past the last."""
     n = x.shape[-1]
     here = xp.arange(n, **beside(x, xp)) == classes[..., None]
@@ -32,8 +31,8 @@ def one_hot(classes: Array, x: Array, xp: Any = np) -> Array:
 
 
 def label_weights(
-    given: Array, where: Array | None, weight: Array | None, smoothing: float, xp: Any = np
-) -> Array:
+    given: AnyArray, where: AnyArray | None, weight: AnyArray | None, smoothing: float, xp: Any = np
+) -> AnyArray:
     """What each class counts for in the loss: q of `given`, one-hot or probabilities."""
     if smoothing:
         part = xp.ones_like(given)
@@ -44,7 +43,7 @@ def label_weights(
     return given if weight is None else given * weight
 
 
-def cross_entropy(x: Array, q: Array, where: Array | None, xp: Any = np) -> Array:
+def cross_entropy(x: AnyArray, q: AnyArray, where: AnyArray | None, xp: Any = np) -> AnyArray:
     """sum(q * -log(p)) for p = softmax(x), as q * (log1p(rest) + (max - x)); 0 * inf is 0."""
     if 0 in x.shape:
         return xp.sum(x, axis=-1)
@@ -60,7 +59,9 @@ def cross_entropy(x: Array, q: Array, where: Array | None, xp: Any = np) -> Arra
     return xp.where(xp.isnan(top.value[..., 0]), NAN, cost)
 
 
-def cross_entropy_gradient(x: Array, q: Array, where: Array | None, xp: Any = np) -> Array:
+def cross_entropy_gradient(
+    x: AnyArray, q: AnyArray, where: AnyArray | None, xp: Any = np
+) -> AnyArray:
     """sum(q) * p - q; where that cancels, 1 - p is rest / (1 + rest)."""
     if 0 in x.shape:
         return x

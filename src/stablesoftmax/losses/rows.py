@@ -5,16 +5,14 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from .. import _core
 from .._arrays.blocks import bits, blocks, readable, readied
 from .._arrays.dtypes import KernelName, kernel_name
+from .._arrays.typing import Array
 from ..functions import formulas as softmax_formulas
 from . import formulas
 from .arguments import LossArguments, SelectionArguments
-
-Array = NDArray[Any]
 
 # ---- the loss ----------------------------------------------------------------------------------
 

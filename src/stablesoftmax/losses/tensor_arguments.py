@@ -9,6 +9,7 @@ import numpy as np
 
 from .._arrays.checks import one_axis
 from .._arrays.tensors import FLOATS, INTEGERS, array, constant, indices, known, name_of, real
+from .._arrays.typing import AnyArray
 from ..functions.tensor_arguments import TensorArguments, validate
 from .arguments import (
     class_shape,
@@ -20,8 +21,6 @@ from .arguments import (
     weight_shape,
 )
 
-Array = Any  # of the library in question
-
 INF = float("inf")
 
 
@@ -29,9 +28,9 @@ class LossTensors(NamedTuple):
     """What cross_entropy was asked for, all of it fit to be computed."""
 
     softmax: TensorArguments  # the logits, as softmax takes them
-    classes: Array | None  # of the logits' shape without the axis; -1: to be ignored
-    targets: Array | None  # or this: of the logits' shape
-    weight: Array | None
+    classes: AnyArray | None  # of the logits' shape without the axis; -1: to be ignored
+    targets: AnyArray | None  # or this: of the logits' shape
+    weight: AnyArray | None
     label_smoothing: float
     reduction: str
 
@@ -40,13 +39,13 @@ class SelectionTensors(NamedTuple):
     """What selected_log_softmax was asked for."""
 
     softmax: TensorArguments
-    places: Array  # of x's shape but for the axis, which has any length
+    places: AnyArray  # of x's shape but for the axis, which has any length
     single: bool  # the axis is none of the caller's: one entry a row
 
 
 def validate_loss(
     xp: Any,
-    logits: Array,
+    logits: AnyArray,
     labels: Any,
     axis: int = -1,
     *,
@@ -80,7 +79,7 @@ def validate_loss(
 
 
 def validate_selection(
-    xp: Any, x: Array, index: Any, axis: int = -1, *, temperature: Any = 1.0
+    xp: Any, x: AnyArray, index: Any, axis: int = -1, *, temperature: Any = 1.0
 ) -> SelectionTensors:
     """Check the arguments of selected_log_softmax before anything is computed."""
     real(xp, x, "x")
@@ -99,7 +98,7 @@ def validate_selection(
     )
 
 
-def _classes(xp: Any, labels: Array, count: int, ignored: int) -> Array:
+def _classes(xp: Any, labels: AnyArray, count: int, ignored: int) -> AnyArray:
     """Return classes: -1 for what is ignored; traced ones that are out of range become `count`."""
     labels = indices(xp, labels)
     skipped = labels == ignored
@@ -112,7 +111,7 @@ def _classes(xp: Any, labels: Array, count: int, ignored: int) -> Array:
     return xp.where(skipped, -1, xp.where(bad, count, labels))
 
 
-def _probabilities(xp: Any, labels: Array, shape: tuple[int, ...]) -> Array:
+def _probabilities(xp: Any, labels: AnyArray, shape: tuple[int, ...]) -> AnyArray:
     if name_of(labels.dtype) not in FLOATS:
         raise TypeError(
             "labels must be integers (classes) or real floating-point numbers (probabilities), "
@@ -127,7 +126,7 @@ def _probabilities(xp: Any, labels: Array, shape: tuple[int, ...]) -> Array:
     return labels
 
 
-def _weights(xp: Any, weight: Array, count: int) -> Array:
+def _weights(xp: Any, weight: AnyArray, count: int) -> AnyArray:
     named = name_of(weight.dtype)
     if named not in FLOATS and named not in INTEGERS:
         raise TypeError(f"weight must hold real numbers, got dtype {named}")
@@ -138,12 +137,12 @@ def _weights(xp: Any, weight: Array, count: int) -> Array:
     return weight
 
 
-def _is_known(xp: Any, bad: Array) -> bool:
+def _is_known(xp: Any, bad: AnyArray) -> bool:
     """Whether any is bad; False, too, if they are traced."""
     return bool(prod(bad.shape)) and known(xp.any(bad)) is True
 
 
-def _got(xp: Any, a: Array, bad: Array) -> str:
+def _got(xp: Any, a: AnyArray, bad: AnyArray) -> str:
     """Say which the first bad element is."""
     first = int(xp.argmax(xp.astype(xp.reshape(bad, (-1,)), xp.int32)))
     at = tuple(int(i) for i in np.unravel_index(first, tuple(a.shape)))

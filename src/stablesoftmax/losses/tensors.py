@@ -9,12 +9,11 @@ from math import prod
 from typing import Any, NamedTuple
 
 from .._arrays.tensors import namespace, quiet
+from .._arrays.typing import AnyArray
 from ..functions import formulas as softmax_formulas
 from ..functions.tensors import as_rows, normalise, spread
 from . import formulas
 from .tensor_arguments import LossTensors, validate_loss, validate_selection
-
-Array = Any  # of the library in question
 
 __all__ = [
     "cross_entropy",
@@ -26,14 +25,14 @@ __all__ = [
 class Rows(NamedTuple):
     """A loss seen as rows, the classes on the last axis."""
 
-    x: Array  # 0 in rows that are ignored: there is no gradient to be made NaN
-    q: Array
-    where: Array | None
-    ignored: Array | None  # which rows are
+    x: AnyArray  # 0 in rows that are ignored: there is no gradient to be made NaN
+    q: AnyArray
+    where: AnyArray | None
+    ignored: AnyArray | None  # which rows are
     divisor: Any  # of the sum and of its gradient
 
 
-def cross_entropy(logits: Array, labels: Any, *args: Any, **options: Any) -> Array:
+def cross_entropy(logits: AnyArray, labels: Any, *args: Any, **options: Any) -> AnyArray:
     """Compute the loss."""
     xp = namespace(logits)
     call = validate_loss(xp, logits, labels, *args, **options)
@@ -42,8 +41,8 @@ def cross_entropy(logits: Array, labels: Any, *args: Any, **options: Any) -> Arr
 
 
 def cross_entropy_with_grad(
-    logits: Array, labels: Any, *args: Any, **options: Any
-) -> tuple[Array, Array]:
+    logits: AnyArray, labels: Any, *args: Any, **options: Any
+) -> tuple[AnyArray, AnyArray]:
     """Compute the loss, and its gradient without the library's own differentiation."""
     xp = namespace(logits)
     call = validate_loss(xp, logits, labels, *args, **options)
@@ -73,7 +72,7 @@ def _rows(call: LossTensors) -> Rows:
     return Rows(x, q, where, ignored, _divisor(call, given, weight))
 
 
-def _divisor(call: LossTensors, given: Array, weight: Array | None) -> Any:
+def _divisor(call: LossTensors, given: AnyArray, weight: AnyArray | None) -> Any:
     """What the mean divides by, NaN for nothing: the weights of the given classes, or the rows."""
     xp = call.softmax.xp
     if call.reduction != "mean":
@@ -84,7 +83,7 @@ def _divisor(call: LossTensors, given: Array, weight: Array | None) -> Any:
     return xp.where(total == 0, formulas.NAN, total)
 
 
-def _loss(call: LossTensors, rows: Rows) -> Array:
+def _loss(call: LossTensors, rows: Rows) -> AnyArray:
     """Compute the losses of the rows and reduce them."""
     xp = call.softmax.xp
     loss = formulas.cross_entropy(rows.x, rows.q, rows.where, xp=xp)
@@ -95,7 +94,7 @@ def _loss(call: LossTensors, rows: Rows) -> Array:
     return xp.astype(loss, call.softmax.dtype)
 
 
-def selected_log_softmax(x: Array, index: Any, *args: Any, **options: Any) -> Array:
+def selected_log_softmax(x: AnyArray, index: Any, *args: Any, **options: Any) -> AnyArray:
     """Compute log_softmax and take the chosen entries; NaN where a traced index is out of range."""
     xp = namespace(x)
     call = validate_selection(xp, x, index, *args, **options)

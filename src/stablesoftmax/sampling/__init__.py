@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .._arrays.dtypes import Array, is_bfloat16
+from .._arrays.dtypes import is_bfloat16
 from .._arrays.tensors import floating as tensor_dtype
 from .._arrays.tensors import namespace
+from .._arrays.typing import Array
 from .._dispatch import every_array
 from ..functions.rows import Rows, normalise, probabilities
 from .arguments import Sampling, validate

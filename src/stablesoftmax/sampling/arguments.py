@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .._arrays.checks import Array, axis_of, temperatures
+from .._arrays.checks import axis_of, temperatures
 from .._arrays.dtypes import as_array, floating, wider
-from ..functions.arguments import Arguments
+from .._arrays.typing import Array
+from ..functions.arguments import SoftmaxArguments
 
 if TYPE_CHECKING:
     from numpy.random import Generator
@@ -37,7 +38,7 @@ def validate(
     top_p: float | None,
     min_p: float | None,
     rng: Generator | int | None,
-) -> tuple[Arguments, Sampling]:
+) -> tuple[SoftmaxArguments, Sampling]:
     """Check the arguments, and that every row has a distribution, before anything is drawn."""
     x = as_array(logits, "logits")
     computed = wider(floating(x.dtype, "logits"), np.dtype(np.float64))
@@ -46,7 +47,7 @@ def validate(
     axes = (axis_of(axis, x.ndim),) if x.ndim else ()
     batch = tuple(n for i, n in enumerate(x.shape) if i not in axes)
     kept = tuple(1 if i in axes else n for i, n in enumerate(x.shape))
-    call = Arguments(
+    call = SoftmaxArguments(
         x=x,
         axes=axes,
         where=None,

@@ -6,16 +6,15 @@ import operator
 from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from .._arrays.dtypes import as_array, floating
-
-Array = NDArray[Any]
+from .._arrays.typing import Array
 
 LIMIT = 2**48  # groups: more than any memory has room for, and far from overflow
 
 
-class Arguments(NamedTuple):
+class SegmentArguments(NamedTuple):
     """What the caller asked for, all of it fit to be computed."""
 
     x: Array  # at least one axis, that of the groups
@@ -30,7 +29,7 @@ def validate(
     segments: ArrayLike | None,
     indptr: ArrayLike | None,
     num_segments: int | None,
-) -> Arguments:
+) -> SegmentArguments:
     """Check the arguments of all three functions before anything is written."""
     x = as_array(x, "x")
     dtype = floating(x.dtype, "x")
@@ -38,9 +37,9 @@ def validate(
     count = count_of(num_segments)
     if indptr is not None:
         offsets = offsets_of(indptr, len(x), count)
-        return Arguments(x, None, offsets, len(offsets) - 1, dtype)
+        return SegmentArguments(x, None, offsets, len(offsets) - 1, dtype)
     ids, count = ids_of(segments, x.shape, count)
-    return Arguments(x, ids, None, count, dtype)
+    return SegmentArguments(x, ids, None, count, dtype)
 
 
 def has_groups(shape: tuple[int, ...], segments: Any, indptr: Any) -> None:

@@ -17,15 +17,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .._arrays.tensors import constant
-
-Array = Any  # of NumPy or of another library
+from .._arrays.typing import AnyArray
 
 __all__ = ["log_softmax", "logsumexp", "softmax"]
 
 INF, NAN = float("inf"), float("nan")
 
 
-def softmax(x: Array, groups: Any, xp: Any = np) -> Array:
+def softmax(x: AnyArray, groups: Any, xp: Any = np) -> AnyArray:
     """exp(x) / sum(exp(x)), the sum being that of the group."""
     top = _maximum(x, groups, xp)
     terms = xp.exp(_below(x, groups, top, xp))
@@ -33,7 +32,7 @@ def softmax(x: Array, groups: Any, xp: Any = np) -> Array:
     return xp.where(_has_no_limit(x, top), NAN, y)
 
 
-def log_softmax(x: Array, groups: Any, xp: Any = np) -> Array:
+def log_softmax(x: AnyArray, groups: Any, xp: Any = np) -> AnyArray:
     """log(softmax(x)) as (x - max) - log1p(rest): both are at most 0, so nothing cancels."""
     top = _maximum(x, groups, xp)
     below = _below(x, groups, top, xp)
@@ -41,7 +40,7 @@ def log_softmax(x: Array, groups: Any, xp: Any = np) -> Array:
     return xp.where(_has_no_limit(x, top), NAN, y)
 
 
-def logsumexp(x: Array, groups: Any, xp: Any = np) -> Array:
+def logsumexp(x: AnyArray, groups: Any, xp: Any = np) -> AnyArray:
     """log(sum(exp(x))) of each group as max + log1p(rest): -inf for an empty one."""
     top = _maximum(x, groups, xp)
     terms = xp.exp(_below(x, groups, top, xp))
@@ -49,13 +48,13 @@ def logsumexp(x: Array, groups: Any, xp: Any = np) -> Array:
 
 
 class _Maximum(NamedTuple):
-    value: Array  # the group's maximum, but for NaN: -inf if there is nothing else
-    tied: Array  # how many of its entries reach it; below 2 it is exact
-    ties: Array  # which do
-    alone: Array  # which does, there being no other
+    value: AnyArray  # the group's maximum, but for NaN: -inf if there is nothing else
+    tied: AnyArray  # how many of its entries reach it; below 2 it is exact
+    ties: AnyArray  # which do
+    alone: AnyArray  # which does, there being no other
 
 
-def _maximum(x: Array, groups: Any, xp: Any) -> _Maximum:
+def _maximum(x: AnyArray, groups: Any, xp: Any) -> _Maximum:
     value = groups.maximum(constant(xp.where(xp.isnan(x), -INF, x)))
     ties = x == groups.gather(value)
     tied = groups.sum(xp.where(ties, xp.ones_like(x), 0.0))
@@ -64,18 +63,18 @@ def _maximum(x: Array, groups: Any, xp: Any) -> _Maximum:
     return _Maximum(xp.where(tied == 1, own, value), tied, ties, alone)
 
 
-def _below(x: Array, groups: Any, top: _Maximum, xp: Any) -> Array:
+def _below(x: AnyArray, groups: Any, top: _Maximum, xp: Any) -> AnyArray:
     """x - max; 0 at an infinite maximum, where inf - inf would say NaN."""
     level = top.alone | (top.ties & xp.isinf(x))
     return xp.where(level, 0.0, x - groups.gather(top.value))
 
 
-def _rest(terms: Array, groups: Any, top: _Maximum, xp: Any) -> Array:
+def _rest(terms: AnyArray, groups: Any, top: _Maximum, xp: Any) -> AnyArray:
     """The group's sum, less the 1 of a maximum: small numbers keep their digits."""
     others = groups.accurate_sum(xp.where(top.alone, 0.0, terms))
     return others - xp.where(top.tied > 1, xp.ones_like(others), 0.0)
 
 
-def _has_no_limit(x: Array, top: _Maximum) -> Array:
+def _has_no_limit(x: AnyArray, top: _Maximum) -> AnyArray:
     """Which entries have none: their group is -inf throughout, or they are one of several +inf."""
     return top.ties & ((x == -INF) | ((x == INF) & ~top.alone))

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import itertools
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from .. import _core
 from .._arrays.blocks import below, bits, fits_exactly, merge, mergeable, ready
 from .._arrays.dtypes import KernelName, kernel_name
+from .._arrays.typing import Array
 from ..functions import formulas as softmax_formulas
-from .arguments import Arguments
-
-Array = NDArray[Any]
+from .arguments import SegmentArguments
 
 
 class Groups(NamedTuple):
     """A call, and where its result goes."""
 
-    call: Arguments
+    call: SegmentArguments
     out: Array  # x's trailing axes can be made one without a copy
 
     @property
@@ -29,7 +27,7 @@ class Groups(NamedTuple):
         return self.call.x.ndim - 1
 
 
-def normalise(call: Arguments, *, reduces: bool = False) -> Groups:
+def normalise(call: SegmentArguments, *, reduces: bool = False) -> Groups:
     """Allocate the result: one row a group if it is reduced, else laid out like x."""
     if reduces:
         return Groups(call, np.empty((call.num_segments, *call.x.shape[1:]), call.dtype))
@@ -90,7 +88,7 @@ def _stage(groups: Groups, place: Array | None) -> tuple[Array, Array | None]:
     return place, shift
 
 
-def _ids(call: Arguments) -> Array:
+def _ids(call: SegmentArguments) -> Array:
     if call.indptr is None:
         assert call.segments is not None
         return call.segments

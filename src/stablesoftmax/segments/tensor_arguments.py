@@ -16,6 +16,7 @@ from .._arrays.tensors import (
     library,
     name_of,
 )
+from .._arrays.typing import AnyArray
 from .arguments import (
     LIMIT,
     count_of,
@@ -27,24 +28,24 @@ from .arguments import (
     refuse_ids,
 )
 
-Array = Any  # of the library in question
-
 
 class SegmentTensors(NamedTuple):
     """What the caller asked for, all of it fit to be computed."""
 
     xp: Any  # the namespace of x
-    x: Array  # at least one axis, that of the groups
-    ids: Array  # one for each row of x, below `groups`; of the dtype that indexes
+    x: AnyArray  # at least one axis, that of the groups
+    ids: AnyArray  # one for each row of x, below `groups`; of the dtype that indexes
     groups: int
-    stray: Array | None  # which rows are in no group of the caller's, but in one more; None: none
+    stray: (
+        AnyArray | None
+    )  # which rows are in no group of the caller's, but in one more; None: none
     num_segments: int
     computed: Any  # at least as wide as the input
     dtype: Any  # of the result
 
 
 def validate(
-    xp: Any, x: Array, segments: Any = None, *, indptr: Any = None, num_segments: Any = None
+    xp: Any, x: AnyArray, segments: Any = None, *, indptr: Any = None, num_segments: Any = None
 ) -> SegmentTensors:
     """Check the arguments of all three functions before anything is computed.
 
@@ -70,7 +71,7 @@ def validate(
     )
 
 
-def _segments(xp: Any, x: Array, segments: Any, count: int | None) -> tuple[Array, int, bool]:
+def _segments(xp: Any, x: AnyArray, segments: Any, count: int | None) -> tuple[AnyArray, int, bool]:
     """Return ids, the number of groups, and whether all of them are in range."""
     if not _is_tensor(segments, x):
         ids, count = ids_of(segments, tuple(x.shape), count)
@@ -95,7 +96,7 @@ def _segments(xp: Any, x: Array, segments: Any, count: int | None) -> tuple[Arra
     return ids, largest + 1 if count is None else count, True
 
 
-def _offsets(xp: Any, x: Array, indptr: Any, count: int | None) -> tuple[Array, int, bool]:
+def _offsets(xp: Any, x: AnyArray, indptr: Any, count: int | None) -> tuple[AnyArray, int, bool]:
     """Return the same for offsets: the id of a row is the number of offsets up to it, less 1."""
     held = indptr
     if _is_tensor(indptr, x):
@@ -110,16 +111,16 @@ def _offsets(xp: Any, x: Array, indptr: Any, count: int | None) -> tuple[Array, 
     return ids, offsets.shape[0] - 1, held is not None
 
 
-def _is_tensor(a: Any, x: Array) -> bool:
+def _is_tensor(a: Any, x: AnyArray) -> bool:
     return hasattr(a, "dtype") and library(a) == library(x)
 
 
-def _refuse_other_dtypes(a: Array, name: str) -> None:
+def _refuse_other_dtypes(a: AnyArray, name: str) -> None:
     if name_of(a.dtype) not in INTEGERS:
         raise TypeError(f"{name} must be integers, got dtype {name_of(a.dtype)}")
 
 
-def _eagerly(x: Array) -> contextlib.AbstractContextManager[Any]:
+def _eagerly(x: AnyArray) -> contextlib.AbstractContextManager[Any]:
     """Compute at once with what has values: under jax.jit, arrays from outside have."""
     if library(x) != "jax":
         return contextlib.nullcontext()

@@ -8,16 +8,17 @@ from math import prod
 from typing import Any
 
 from .._arrays.tensors import INTEGERS, less, name_of, namespace, quiet
+from .._arrays.typing import AnyArray
 from . import formulas
 from .scatter import Scatter
 from .tensor_arguments import SegmentTensors, validate
 
-Array = Any  # of the library in question
-
 __all__ = ["segment_log_softmax", "segment_logsumexp", "segment_softmax"]
 
 
-def _mapping(function: Callable[..., Any], x: Array, segments: Any = None, **options: Any) -> Array:
+def _mapping(
+    function: Callable[..., Any], x: AnyArray, segments: Any = None, **options: Any
+) -> AnyArray:
     """Compute softmax or log_softmax; NaN for a stray row."""
     xp = namespace(x)
     call = validate(xp, x, segments, **options)
@@ -33,7 +34,7 @@ segment_softmax = partial(_mapping, formulas.softmax)
 segment_log_softmax = partial(_mapping, formulas.log_softmax)
 
 
-def segment_logsumexp(x: Array, segments: Any = None, **options: Any) -> Array:
+def segment_logsumexp(x: AnyArray, segments: Any = None, **options: Any) -> AnyArray:
     """Compute logsumexp, in which a stray row takes no part."""
     xp = namespace(x)
     call = validate(xp, x, segments, **options)
@@ -45,7 +46,7 @@ def segment_logsumexp(x: Array, segments: Any = None, **options: Any) -> Array:
         return xp.reshape(value, (call.num_segments, *x.shape[1:]))
 
 
-def _normalise(call: SegmentTensors) -> tuple[Array, Scatter, Array | None]:
+def _normalise(call: SegmentTensors) -> tuple[AnyArray, Scatter, AnyArray | None]:
     """Return x as rows, their groups, and what was taken off each group of integers."""
     xp, shape = call.xp, call.x.shape
     groups = Scatter(xp, call.ids, call.groups)

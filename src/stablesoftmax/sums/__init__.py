@@ -6,19 +6,18 @@ from math import prod
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from .. import _core
 from .._arrays.blocks import bits, blocks, readable, readied
 from .._arrays.dtypes import kernel_name
+from .._arrays.typing import Array
 from .._dispatch import every_array
 from ..functions import logsumexp
 from . import tensors
 from .arguments import MeanArguments, ScanArguments, validate_mean, validate_scan
 
 __all__ = ["logcumsumexp", "logmeanexp"]
-
-Array = NDArray[Any]
 
 
 @every_array(tensors.logmeanexp, result="reduced")

@@ -6,14 +6,14 @@ from typing import Any
 
 import numpy as np
 
-Array = Any  # of NumPy or of another library
+from .._arrays.typing import AnyArray
 
 __all__ = ["logcumsumexp"]
 
 INF = float("inf")
 
 
-def logcumsumexp(x: Array, xp: Any = np) -> Array:
+def logcumsumexp(x: AnyArray, xp: Any = np) -> AnyArray:
     """log(sum(exp(x))) of each prefix, as max + log1p(rest): a scan by doubling."""
     top, rest, reach = x, xp.zeros_like(x), 1
     while reach < x.shape[-1]:  # each covers the last `reach` entries; join it with those before

@@ -6,12 +6,11 @@ from typing import Any
 
 from .._arrays.checks import one_axis
 from .._arrays.tensors import real
+from .._arrays.typing import AnyArray
 from ..functions.tensor_arguments import TensorArguments, validate
 
-Array = Any  # of the library in question
 
-
-def validate_scan(xp: Any, x: Array, axis: int = -1) -> TensorArguments:
+def validate_scan(xp: Any, x: AnyArray, axis: int = -1) -> TensorArguments:
     """Check the arguments of logcumsumexp before anything is computed."""
     real(xp, x, "x")
     return validate(xp, x, one_axis(axis, len(x.shape), "x"))

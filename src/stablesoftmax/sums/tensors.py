@@ -6,18 +6,19 @@ from math import prod
 from typing import Any
 
 from .._arrays.tensors import namespace, quiet, widest
+from .._arrays.typing import AnyArray
 from ..functions import tensors
 from ..functions.tensor_arguments import validate
 from ..functions.tensors import as_rows, spread
 from . import formulas
 from .tensor_arguments import validate_scan
 
-Array = Any  # of the library in question
-
 __all__ = ["logcumsumexp", "logmeanexp"]
 
 
-def logmeanexp(x: Array, axis: Any = None, *, keepdims: bool = False, where: Any = None) -> Array:
+def logmeanexp(
+    x: AnyArray, axis: Any = None, *, keepdims: bool = False, where: Any = None
+) -> AnyArray:
     """Compute logsumexp less the logarithm of the number of entries."""
     xp = namespace(x)
     call = validate(xp, x, axis, where=where, keepdims=keepdims)
@@ -32,7 +33,7 @@ def logmeanexp(x: Array, axis: Any = None, *, keepdims: bool = False, where: Any
         return xp.astype(total - xp.log(count), call.dtype)
 
 
-def logcumsumexp(x: Array, *args: Any, **options: Any) -> Array:
+def logcumsumexp(x: AnyArray, *args: Any, **options: Any) -> AnyArray:
     """Compute the sums of all prefixes."""
     xp = namespace(x)
     call = validate_scan(xp, x, *args, **options)
