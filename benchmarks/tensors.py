@@ -1,4 +1,4 @@
-"""The road of a torch tensor beside that of a NumPy array: float32 (4096, 1024), the same kernel.
+"""A torch tensor beside that of a NumPy array: float32 (4096, 1024), the same kernel.
 
     python benchmarks/tensors.py [CALLS]
 

@@ -15,6 +15,7 @@ struct Slot;
 template <>
 struct Slot<float> {
     Accumulator<float> sum;
+    INLINE Vector<float> so_far() const { return narrow({sum.low, sum.high}) + sum.rests; }
     INLINE Sum<float, Vector<double>> low() const { return {sum.low}; }
     INLINE Sum<float, Vector<double>> high() const { return {sum.high}; }
 };
@@ -22,6 +23,7 @@ struct Slot<float> {
 template <>
 struct Slot<double> {
     Accumulator<double> sum;
+    INLINE Vector<double> so_far() const { return sum.head; }
     INLINE Sum<double, Vector<double>> low() const { return {sum.head, sum.rest}; }
 };
 
@@ -33,6 +35,13 @@ template <>
 struct ColumnSums<float> {
     Sum<float, Vector<double>> low{}, high{};
     INLINE Vector<float> rounded() const { return narrow({low.head, high.head}); }
+    // Its own sums in the chosen lanes, another's in the others.
+    static INLINE ColumnSums either(Bits<float> chosen, ColumnSums sums, Vector<float> other) {
+        const Wide own = widen(chosen ? sums.rounded() : other), is = widen(chosen ? broadcast(1.0f) : Vector<float>{});
+        sums.low.head = is.low == 1 ? sums.low.head : own.low;
+        sums.high.head = is.high == 1 ? sums.high.head : own.high;
+        return sums;
+    }
     INLINE Factor<float> factor() const { return factor_of(low, high); }
 };
 
@@ -40,6 +49,9 @@ template <>
 struct ColumnSums<double> {
     Sum<double, Vector<double>> low{};
     INLINE Vector<double> rounded() const { return low.head; }
+    static INLINE ColumnSums either(Bits<double> chosen, ColumnSums sums, Vector<double> other) {
+        return {{chosen ? sums.low.head : other, chosen ? sums.low.rest : Vector<double>{}}};
+    }
     INLINE Factor<double> factor() const { return factor_of(low); }
 };
 
@@ -74,6 +86,8 @@ struct ColumnTask {
     Vector<T> guess[vectors]{}, extreme[vectors]{};
     ColumnSums<T> sums[vectors]{};
     Bits<T> settled[vectors]{};  // lanes whose sum can be trusted
+    Bits<T> tied[vectors]{};     // lanes whose entries get a share or nothing: no sum, or all entries are equal
+    Vector<T> peak[vectors]{}, share[vectors]{};  // of those: what gets the share. A NaN of a peak: all do
 
     INLINE size_t lanes(size_t v) const { return columns - v * W < W ? columns - v * W : W; }
 
@@ -93,19 +107,36 @@ struct ColumnTask {
         store_lanes(reinterpret_cast<S *>(row), value, lanes(v));
     }
 
+    // False if it was given up: with `may_stop`, when a sum has gone beyond the ceiling.
     template <bool skipping>
-    void sweep(ColumnSums<T> *total) {
+    bool sweep(ColumnSums<T> *total, bool may_stop) {
         Exp exponentials_of[vectors];
         for (size_t v = 0; v < vectors; ++v) exponentials_of[v] = exponential(v);
         for (size_t begin = 0; begin < length; begin += block_size) {
             size_t end = length - begin < block_size ? length : begin + block_size;
             Slot<T> slots[vectors][W] = {};
+            size_t look = begin + first_look;
             for (size_t i = begin; i < end; ++i) {
+                if (may_stop && i == look) {
+                    if (overflows(slots)) return false;
+                    look += look - begin;
+                }
                 for (size_t v = 0; v < vectors; ++v) absorb<skipping>(i, v, exponentials_of[v], slots[v][i % W].sum);
                 if ((i + 1) % (stretch * W) == 0 || i + 1 == end) settle(slots);
             }
             for (size_t v = 0; v < vectors; ++v) add_block<T>(total[v], slots[v]);
         }
+        return true;
+    }
+
+    // A guess that is too low shows early; it is looked for after so many rows, twice as many, and so on.
+    static constexpr size_t first_look = 2 * W;
+
+    static bool overflows(const Slot<T> (&slots)[vectors][W]) {
+        Bits<T> beyond{};
+        for (auto &column : slots)
+            for (const Slot<T> &slot : column) beyond |= ~(slot.so_far() < static_cast<T>(Limits<T>::ceiling));
+        return any(beyond);
     }
 
     static void settle(Slot<T> (&slots)[vectors][W]) {
@@ -129,23 +160,137 @@ struct ColumnTask {
         add<op, coarse, T>(sum, e);
     }
 
-    // One sweep at the guess of each column's first element. False if some column is not settled.
-    bool measure() {
-        bool all = true;
+    // A sweep at the guess of each column's first element; where that fails, another at the maxima of the
+    // columns that it fails for. The others keep their guess, and with it the bits of the same row.
+    void measure() {
+        for (size_t v = 0; v < vectors; ++v) guess[v] = finite_or_zero<T>(load_x(0, v));
+        const bool complete = measure_at_guess(true);
+        if (complete && is_settled()) return;
+        Tops tops;
+        find_tops(tops);
         for (size_t v = 0; v < vectors; ++v) {
-            guess[v] = finite_or_zero<T>(load_x(0, v));
-            shift[v] = shift_at<T>(guess[v]);
-            extreme[v] = Extreme<op>::template none<T>();
+            const Bits<T> fails = complete ? ~settled[v] : certainly_fails(v, tops.value[v]);
+            guess[v] = fails ? finite_or_zero<T>(tops.value[v]) : guess[v];
         }
-        sweep<false>(sums);
-        for (size_t v = 0; v < vectors; ++v) {
-            settled[v] = trusted<T>(sums[v].rounded());
-            all &= !any(~settled[v]);
+        measure_at_guess(false);
+        if (!complete && !is_settled_but(tops)) {  // a sum beyond the ceiling of terms below it
+            for (size_t v = 0; v < vectors; ++v)
+                guess[v] = settled[v] ? guess[v] : finite_or_zero<T>(tops.value[v]);
+            measure_at_guess(false);
         }
-        return all;
+        tie_unsettled(tops);
     }
 
-    template <bool careful>
+    bool measure_at_guess(bool may_stop) {
+        for (size_t v = 0; v < vectors; ++v) {
+            shift[v] = shift_at<T>(guess[v]);
+            extreme[v] = Extreme<op>::template none<T>();
+            sums[v] = {};
+        }
+        const bool complete = sweep<false>(sums, may_stop);
+        for (size_t v = 0; v < vectors; ++v) settled[v] = trusted<T>(sums[v].rounded());
+        return complete;
+    }
+
+    bool is_settled() const {
+        Bits<T> all = settled[0];
+        for (size_t v = 1; v < vectors; ++v) all &= settled[v];
+        return !any(~all);
+    }
+
+    // The maximum of each column, and what tells that it has no sum.
+    struct Tops {
+        Vector<T> value[vectors];
+        Bits<T> has_nan[vectors], peaks[vectors];
+        INLINE Bits<T> has_sum(size_t v) const { return (value[v] - value[v] == 0) & ~has_nan[v]; }
+    };
+
+    __attribute__((noinline)) void find_tops(Tops &tops) {
+        constexpr T infinity = std::numeric_limits<T>::infinity();
+        for (size_t v = 0; v < vectors; ++v) {
+            tops.value[v] = broadcast(-infinity);
+            tops.has_nan[v] = tops.peaks[v] = Bits<T>{};
+        }
+        for (size_t i = 0; i < length; ++i)
+            for (size_t v = 0; v < vectors; ++v) {
+                const Vector<T> value = load_x(i, v);
+                tops.value[v] = maximum(value, tops.value[v]);
+                tops.has_nan[v] |= value != value;
+                tops.peaks[v] -= value == infinity;  // true is -1
+            }
+    }
+
+    // Whether the sum at the guess is sure not to be trusted: the largest term alone is beyond the ceiling,
+    // or all terms together are below what a maximum's own would be.
+    INLINE Bits<T> certainly_fails(size_t v, Vector<T> top) const {
+        constexpr T floor = sizeof(T) == 4 ? T(0x1p50) : T(0x1p115);  // half of what is trusted
+        const Vector<T> own = exponential(v).template value<false>(top, Vector<T>{});
+        return ~(own < static_cast<T>(Limits<T>::ceiling)) | (own * static_cast<T>(length) < floor);
+    }
+
+    bool is_settled_but(const Tops &tops) const {
+        Bits<T> open{};
+        for (size_t v = 0; v < vectors; ++v) open |= tops.has_sum(v) & ~settled[v];
+        return !any(open);
+    }
+
+    // Columns that have no sum. They get numbers that the arithmetic for the others can go on with.
+    void tie_unsettled(const Tops &tops) {
+        constexpr T sum = sizeof(T) == 4 ? T(0x1p60) : T(0x1p130), nan = std::numeric_limits<T>::quiet_NaN();
+        for (size_t v = 0; v < vectors; ++v) {
+            tied[v] = ~settled[v];
+            sums[v] = ColumnSums<T>::either(settled[v], sums[v], broadcast(sum));
+            extreme[v] = settled[v] ? extreme[v] : guess[v];
+            for (size_t c = 0; c < W; ++c) {
+                if (settled[v][c]) continue;
+                const Census column{length, static_cast<size_t>(tops.peaks[v][c]), tops.has_nan[v][c] != 0};
+                const Tie<T> tie = tie_of<op, T>(column, context.undefined);
+                share[v][c] = tie.share;
+                peak[v][c] = column.has_nan ? nan : tie.peak;
+            }
+        }
+    }
+
+    // Columns of equal elements: each gets 1 / n. The sum tells of most that they are not.
+    void tie_equal() {
+        Bits<T> equal[vectors];
+        Bits<T> found{};
+        for (size_t v = 0; v < vectors; ++v) {
+            equal[v] = settled[v] & (extreme[v] == guess[v]);
+            if (!any(equal[v])) continue;
+            const Vector<T> own = exponential(v).template value<false>(guess[v], Vector<T>{});
+            const Vector<T> most = own * (static_cast<T>(length) * static_cast<T>(nearly_equal));
+            equal[v] &= sums[v].rounded() <= most;
+            found |= equal[v];
+        }
+        if (!any(found)) return;
+        for (size_t i = 0; i < length; ++i)
+            for (size_t v = 0; v < vectors; ++v) equal[v] &= load_x(i, v) == guess[v];
+        for (size_t v = 0; v < vectors; ++v) {
+            tied[v] |= equal[v];
+            peak[v] = equal[v] ? guess[v] : peak[v];
+            share[v] = equal[v] ? broadcast(equal_share<T>(length)) : share[v];
+        }
+    }
+
+    bool has_ties() const {
+        Bits<T> found{};
+        for (const Bits<T> &each : tied) found |= each;
+        return any(found);
+    }
+
+    // What is written: the result, or where columns are tied their share or nothing.
+    template <bool ties>
+    INLINE void store_result(size_t i, size_t v, Vector<T> value) {
+        if constexpr (ties) {
+            constexpr T none = op == Operation::softmax ? 0 : -std::numeric_limits<T>::infinity();
+            const Bits<T> chosen = (load_x(i, v) == peak[v]) | (peak[v] != peak[v]);
+            value = tied[v] ? (chosen ? share[v] : broadcast(none)) : value;
+        }
+        store_y(i, v, value);
+    }
+
+    template <bool careful, bool ties>
     void write_softmax() {
         Factor<T> scale[vectors];
         Exp again[vectors];
@@ -158,7 +303,9 @@ struct ColumnTask {
                 Vector<T> e = exponentials
                                   ? load(exponentials + (i * vectors + v) * W)
                                   : again[v].template value<false>(load_x(i, v), Vector<T>{});
-                store_y(i, v, careful ? times_carefully<coarse, T>(e, scale[v]) : product<coarse, T>(e, scale[v]));
+                const Vector<T> p =
+                    careful ? times_carefully<coarse, T>(e, scale[v]) : product<coarse, T>(e, scale[v]);
+                store_result<ties>(i, v, p);
             }
     }
 
@@ -197,7 +344,7 @@ struct ColumnTask {
 
     void sweep_others(ColumnSums<T> *without) {
         for (Shift<T> &each : shift) each.exponent -= Limits<T>::others_guard;
-        sweep<true>(without);
+        sweep<true>(without, false);
         for (Shift<T> &each : shift) each.exponent += Limits<T>::others_guard;
     }
 
@@ -223,6 +370,7 @@ struct ColumnTask {
             return normalizer(extreme[v], log.low);
     }
 
+    template <bool ties>
     void write_log_softmax() {
         Logarithms log[vectors];
         logarithms(log);
@@ -230,7 +378,7 @@ struct ColumnTask {
         for (size_t v = 0; v < vectors; ++v) norm[v] = normalizer_of(v, log[v]);
         for (size_t i = 0; i < length; ++i)
             for (size_t v = 0; v < vectors; ++v)
-                store_y(i, v, (load_x(i, v) - norm[v].head) - norm[v].tail);
+                store_result<ties>(i, v, (load_x(i, v) - norm[v].head) - norm[v].tail);
     }
 
     void write_logsumexp() {
@@ -239,36 +387,27 @@ struct ColumnTask {
         for (size_t v = 0; v < vectors; ++v) {
             Pair<T> norm = normalizer_of(v, log[v]);
             Vector<T> result = norm.head + norm.tail;
+            result = tied[v] ? peak[v] : result;  // NaN, or the infinity that it is
             for (size_t j = 0; j < lanes(v); ++j)
                 store_first(reinterpret_cast<S *>(y + static_cast<ptrdiff_t>(v * W + j) * y_step),
                             broadcast(static_cast<T>(result[j])), 1);
         }
     }
 
-    // One column, as a row.
-    void redo(size_t column) {
-        ptrdiff_t at = static_cast<ptrdiff_t>(column);
-        bool reduces = op == Operation::logsumexp;
-        Row one{x + at * static_cast<ptrdiff_t>(sizeof(S)), x_step,
-                y + at * (reduces ? y_step : static_cast<ptrdiff_t>(sizeof(S))), y_step,
-                nullptr, 0, 1, length};
-        row<op, S>(one, context);
-    }
-
     void run() {
-        bool all = measure();
-        bool none_left = !all && x == y;  // in place: the column must be read before it is written
-        if (!none_left) {
-            if constexpr (op == Operation::softmax)
-                may_be_subnormal() ? write_softmax<true>() : write_softmax<false>();
-            else if constexpr (op == Operation::log_softmax)
-                write_log_softmax();
+        measure();
+        if constexpr (op == Operation::softmax) {
+            tie_equal();
+            // With ties there is one way, the careful one: such columns are few, and its results the same.
+            if (has_ties())
+                write_softmax<true, true>();
             else
-                write_logsumexp();
+                may_be_subnormal() ? write_softmax<true, false>() : write_softmax<false, false>();
+        } else if constexpr (op == Operation::log_softmax) {
+            has_ties() ? write_log_softmax<true>() : write_log_softmax<false>();
+        } else {
+            write_logsumexp();
         }
-        if (all) return;
-        for (size_t c = 0; c < columns; ++c)
-            if (none_left || !settled[c / W][c % W]) redo(c);
     }
 
     bool may_be_subnormal() const {

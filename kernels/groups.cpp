@@ -1,8 +1,8 @@
 #include "groups.hpp"
 
+#include "buffer.hpp"
 #include "environment.hpp"
 #include "parallel.hpp"
-#include "room.hpp"
 
 namespace stablesoftmax {
 namespace {
@@ -11,13 +11,13 @@ namespace {
 // Groups one after another
 
 class Plan {
-    enum class Road { rows, columns, single };
+    enum class Layout { rows, columns, single };
 
     const Kernels &kernels;
     const GroupJob &job;
     const size_t *offsets;
     const size_t op = static_cast<size_t>(job.operation), format = static_cast<size_t>(job.format);
-    const Road road;
+    const Layout layout;
 
     static constexpr size_t unit = elements_per_thread;
     // A group that all threads share; the others, they share out. Far more than a unit.
@@ -25,12 +25,12 @@ class Plan {
 
     bool reduces() const { return job.operation == Operation::logsumexp; }
 
-    Road choose() const {
+    Layout choose() const {
         constexpr size_t worth_it = 4;
         const ptrdiff_t item = static_cast<ptrdiff_t>(item_size(job.format));
-        if (job.x_step == item && (reduces() || job.y_step == item)) return Road::rows;
+        if (job.x_step == item && (reduces() || job.y_step == item)) return Layout::rows;
         const bool contiguous = job.x_column == item && (reduces() || job.y_column == item);
-        return contiguous && job.columns >= worth_it ? Road::columns : Road::single;
+        return contiguous && job.columns >= worth_it ? Layout::columns : Layout::single;
     }
 
     // An empty group costs something, too.
@@ -60,9 +60,9 @@ class Plan {
         const size_t first = first_group_from(index * unit);
         size_t last = first_group_from((index + 1) * unit);
         if (last > first && is_long(last - 1)) --last;
-        if (road == Road::rows) return run_rows(first, last, context);
+        if (layout == Layout::rows) return run_rows(first, last, context);
         for (size_t group = first; group < last; ++group)
-            road == Road::columns && length(group) ? run_columns(group, context) : run_single(group, context);
+            layout == Layout::columns && length(group) ? run_columns(group, context) : run_single(group, context);
     }
 
     void run_rows(size_t first, size_t last, const Context &context) const {
@@ -101,7 +101,7 @@ class Plan {
 
   public:
     Plan(const Kernels &kernels, const GroupJob &job, const size_t *offsets)
-        : kernels(kernels), job(job), offsets(offsets), road(choose()) {}
+        : kernels(kernels), job(job), offsets(offsets), layout(choose()) {}
 
     bool run(Poll poll) const {
         const size_t work = work_before(job.groups), units = work / unit + 1;
@@ -134,8 +134,7 @@ bool offsets_of_sorted(const GroupJob &job, const Id *ids, size_t *offsets) {
     size_t begun = 0;  // groups whose offset is known
     for (size_t i = 0; i < job.length; ++i) {
         const size_t id = load_index(ids + i);
-        if (id + 1 == begun) continue;
-        if (id + 1 < begun || id >= job.groups) return false;
+        if (id >= job.groups || id + 1 < begun) return false;
         while (begun <= id) offsets[begun++] = i;
     }
     while (begun <= job.groups) offsets[begun++] = job.length;
@@ -145,7 +144,7 @@ bool offsets_of_sorted(const GroupJob &job, const Id *ids, size_t *offsets) {
 }  // namespace
 
 Outcome run_offsets(const Kernels &kernels, const GroupJob &job, const int64_t *given, Poll poll) {
-    Room<size_t> offsets = room_for<size_t>(job.groups + 1);
+    Buffer<size_t> offsets = buffer_for<size_t>(job.groups + 1);
     if (!offsets) return Outcome::out_of_memory;
     size_t last = 0;
     for (size_t g = 0; g <= job.groups; ++g) {
@@ -159,7 +158,7 @@ Outcome run_offsets(const Kernels &kernels, const GroupJob &job, const int64_t *
 
 template <class Id>
 Outcome run_ids(const Kernels &kernels, const GroupJob &job, const Id *ids, Poll poll) {
-    Room<size_t> offsets = room_for<size_t>(job.groups + 1);
+    Buffer<size_t> offsets = buffer_for<size_t>(job.groups + 1);
     if (!offsets) return Outcome::out_of_memory;
     if (offsets_of_sorted(job, ids, offsets.get())) return run_plan(kernels, job, offsets.get(), poll);
     offsets.reset();

@@ -24,7 +24,7 @@ Outcome run_offsets(const Kernels &, const GroupJob &, const int64_t *offsets, P
 template <class Id>
 Outcome run_ids(const Kernels &, const GroupJob &, const Id *ids, Poll poll);
 
-// The same for ids in any order; those of ascending order have a faster road. y may be x.
+// The same for ids in any order; those of ascending order are computed faster. y may be x.
 template <class Id>
 Outcome run_scattered(const Kernels &, const GroupJob &, const Id *ids, Poll poll);
 

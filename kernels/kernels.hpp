@@ -29,6 +29,9 @@ struct Context {
 // twice. Half of a small second-level cache.
 constexpr size_t cached_bytes = 1 << 19;
 
+// A row long enough to be worth several threads: below, a part costs less than waking one.
+constexpr size_t parallel_length = 1 << 17;
+
 // One row anywhere: any steps, a mask, a temperature.
 struct Row {
     const char *x;

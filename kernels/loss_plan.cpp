@@ -12,9 +12,9 @@ struct Task {
 };
 
 template <class Kernel, class Work>
-bool run_rows(Kernel kernel, const Work &work, Job &rows, EachRow each, Poll poll) {
+bool run_rows(Kernel kernel, const Work &work, Job &rows, bool may_cut, EachRow each, Poll poll) {
     Task<Kernel, Work> task{kernel, work};
-    return for_rows(rows, each, &task, poll);
+    return for_rows(rows, may_cut, each, &task, poll);
 }
 
 void loss_of(void *argument, size_t index, const Row &row, const Context &context) {
@@ -42,15 +42,15 @@ void cumulated(void *argument, size_t, const Row &row, const Context &context) {
 }  // namespace
 
 bool run_loss(const Kernels &kernels, LossJob &job, Poll poll) {
-    return run_rows(kernels.loss[static_cast<size_t>(job.rows.format)], job, job.rows, loss_of, poll);
+    return run_rows(kernels.loss[static_cast<size_t>(job.rows.format)], job, job.rows, true, loss_of, poll);
 }
 
 bool run_select(const Kernels &kernels, SelectJob &job, Poll poll) {
-    return run_rows(kernels.select[static_cast<size_t>(job.rows.format)], job, job.rows, selected_of, poll);
+    return run_rows(kernels.select[static_cast<size_t>(job.rows.format)], job, job.rows, true, selected_of, poll);
 }
 
 bool run_cumulate(const Kernels &kernels, Job &job, Poll poll) {
-    return run_rows(kernels.cumulate[static_cast<size_t>(job.format)], job, job, cumulated, poll);
+    return run_rows(kernels.cumulate[static_cast<size_t>(job.format)], job, job, false, cumulated, poll);
 }
 
 }  // namespace stablesoftmax

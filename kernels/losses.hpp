@@ -13,18 +13,9 @@ namespace stablesoftmax::LEVEL {
 
 // The softmax of a row that has no sum to divide by.
 template <class T>
-struct Limit {
-    size_t included = 0, peaks = 0;
-    bool has_nan = false;
-
+struct Limit : Census {
     template <class Task>
-    explicit Limit(Task &task) {
-        task.each([this](T x, bool in) {
-            included += in;
-            peaks += in && x == std::numeric_limits<T>::infinity();
-            has_nan |= x != x;
-        });
-    }
+    explicit Limit(Task &task) : Census(task.census()) {}
 
     // 0 or 1; NaN where there is no limit.
     T probability(T x, bool in) const {

@@ -2,6 +2,7 @@
 
 #include <pthread.h>
 #include <sched.h>
+#include <signal.h>
 
 #include <atomic>
 #include <cfenv>
@@ -83,8 +84,14 @@ struct Pool {
             static_cast<Pool *>(pool)->serve();
             return nullptr;
         };
+        // Signals are the program's: a worker that took one which every thread of the program blocks
+        // would end the process, and `sigwait` would never see it. A new thread inherits its maker's mask.
+        sigset_t all, mine;
+        sigfillset(&all);
+        pthread_sigmask(SIG_SETMASK, &all, &mine);
         pthread_t thread;
         while (workers < count && !pthread_create(&thread, &attributes, start, this)) ++workers;
+        pthread_sigmask(SIG_SETMASK, &mine, nullptr);
         pthread_attr_destroy(&attributes);
         return workers;
     }
@@ -143,7 +150,15 @@ std::atomic<size_t> &threads() {
     return count;
 }
 
+// Whether this thread's call has the pool: a mutex must not be tried by the thread that holds it.
+thread_local bool has_pool = false;
+
 }  // namespace
+
+void prepare_pool() {
+    pool();
+    threads();
+}
 
 size_t thread_count() { return threads().load(std::memory_order_relaxed); }
 
@@ -151,13 +166,15 @@ void set_thread_count(size_t count) { threads().store(count, std::memory_order_r
 
 void parallel_for(size_t count, size_t threads, Part part, void *argument) {
     if (threads > count) threads = count;
-    if (threads > 1) {
+    if (threads > 1 && !has_pool) {
         std::unique_lock<std::mutex> lock(pool().in_use, std::try_to_lock);
         if (lock.owns_lock()) {
             // Four pieces a thread: one that is slow, or wakes late, leaves its share to the rest.
             size_t piece = (count + 4 * threads - 1) / (4 * threads);
             Call call{part, argument, count, piece};
+            has_pool = true;
             pool().run(call, threads - 1);
+            has_pool = false;
             return;
         }
     }

@@ -20,6 +20,10 @@ void share(size_t count, size_t threads, Function f) {
     parallel_for(count, threads, part, &f);
 }
 
+// Make what a first call would make. At import: in a child that was forked while another thread made
+// it, it would stay half made.
+void prepare_pool();
+
 // How many threads a call may use: from STABLESOFTMAX_NUM_THREADS or the CPUs this process may use.
 size_t thread_count();
 void set_thread_count(size_t count);

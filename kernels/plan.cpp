@@ -81,12 +81,12 @@ Row row_of(const Job &job, size_t index) {
     return {job.x + at.x, job.x_step, job.y + at.y, job.y_step, where, job.where_step, temperature, job.length};
 }
 
-enum class Road { rows, columns, single };
+enum class Layout { rows, columns, single };
 
 struct Plan {
     const Kernels &kernels;
     Job &job;
-    Road road;
+    Layout layout;
     size_t units;     // what the threads share: rows, or tiles of columns
     size_t per_line;  // units along the last batch dimension
     size_t tile;      // columns a unit
@@ -101,12 +101,12 @@ struct Plan {
         batch.simplify();
         const ptrdiff_t item = static_cast<ptrdiff_t>(item_size(job.format));
         tile = 1;
-        road = Road::single;
+        layout = Layout::single;
         if (!job.where && !job.temperature) {
             if (job.x_step == item && (reduces() || job.y_step == item)) {
-                road = Road::rows;
+                layout = Layout::rows;
             } else if (int d = contiguous_dimension(item); d >= 0) {
-                road = Road::columns;
+                layout = Layout::columns;
                 batch.move_last(d);
                 tile = 256 / item_size(job.format);
             }
@@ -129,7 +129,7 @@ struct Plan {
         FloatingPoint environment;
         Context context{job.undefined, row_threads, scratch()};
         const size_t op = static_cast<size_t>(job.operation), format = static_cast<size_t>(job.format);
-        if (road == Road::single) {
+        if (layout == Layout::single) {
             for (size_t u = first; u < last; ++u) kernels.row[op][format](row_of(job, u), context);
             return;
         }
@@ -145,7 +145,7 @@ struct Plan {
             size_t count = line - begin < now * tile ? line - begin : now * tile;
             const char *x = job.x + at.x + static_cast<ptrdiff_t>(begin) * x_stride;
             char *y = job.y + at.y + static_cast<ptrdiff_t>(begin) * y_stride;
-            if (road == Road::rows)
+            if (layout == Layout::rows)
                 kernels.rows[op][format](x, x_stride, y, y_stride, count, job.length, context);
             else
                 kernels.columns[op][format](x, job.x_step, y, reduces() ? y_stride : job.y_step, count,
@@ -163,8 +163,9 @@ struct Plan {
         size_t threads = elements / elements_per_thread;
         threads = std::min(threads, thread_count());
         if (units < threads) {
-            row_threads = threads;
-            threads = 1;
+            const bool cut = layout != Layout::columns && job.length >= parallel_length;
+            row_threads = cut ? threads : 1;
+            threads = cut ? 1 : units;
         }
         const size_t slice = std::max<size_t>(elements_per_slice / unit_elements, 1);
         for (size_t first = 0; first < units; first += slice) {
@@ -215,15 +216,16 @@ struct RowPlan {
 
 }  // namespace
 
-bool for_rows(Job &job, EachRow each, void *argument, Poll poll) {
+bool for_rows(Job &job, bool may_cut, EachRow each, void *argument, Poll poll) {
     Batch batch{job};
     batch.simplify();
     const size_t rows = batch.size(), length = std::max<size_t>(job.length, 1);
     size_t threads = std::min(rows * length / elements_per_thread, thread_count());
     RowPlan plan{job, each, argument};
     if (rows < threads) {
-        plan.row_threads = threads;
-        threads = 1;
+        const bool cut = may_cut && length >= parallel_length;
+        plan.row_threads = cut ? threads : 1;
+        threads = cut ? 1 : rows;
     }
     const size_t slice = std::max<size_t>(elements_per_slice / length, 1);
     for (; plan.first < rows; plan.first += slice) {

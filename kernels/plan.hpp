@@ -1,4 +1,4 @@
-// From arrays to kernels: which road a call takes, and how it is cut for the threads.
+// From arrays to kernels: which layout a call has, and how it is cut for the threads.
 #pragma once
 
 #include "kernels.hpp"
@@ -37,9 +37,9 @@ ptrdiff_t first_undefined(const Kernels &, const Job &);
 Row row_at(const Job &, size_t index);
 
 // Call `each(argument, index, row, context)` for all rows of a job, on as many threads as they are
-// worth; the job's operation is not asked for. False if `poll` stopped it.
+// worth; `may_cut` says whether a row alone can use several. The job's operation is not asked for. False if `poll` stopped it.
 using EachRow = void (*)(void *argument, size_t index, const Row &, const Context &);
-bool for_rows(Job &, EachRow each, void *argument, Poll);
+bool for_rows(Job &, bool may_cut, EachRow each, void *argument, Poll);
 
 // Rows of logits and what they are held against, all in C order of the batch.
 struct LossJob {

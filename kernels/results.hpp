@@ -147,4 +147,41 @@ INLINE Pair<float> normalizer(Wide max, Wide logarithm) {
     return {head, narrow({(max.low - back.low) + logarithm.low, (max.high - back.high) + logarithm.high})};
 }
 
+// What stands in a row that has no sum: a NaN, or +inf (`peaks` times), or -inf throughout.
+struct Census {
+    size_t included = 0, peaks = 0;
+    bool has_nan = false;
+};
+
+// What its entries get: those that equal `peak` (all of them, with a NaN) `share`, the others nothing.
+template <class T>
+struct Tie {
+    T peak, share;
+};
+
+template <Operation op, class T>
+Tie<T> tie_of(Census row, Undefined undefined) {
+    constexpr T infinity = std::numeric_limits<T>::infinity();
+    const bool has_limit = row.peaks == 1;
+    const size_t tied = row.peaks ? row.peaks : row.included;
+    Tie<T> tie{row.peaks ? infinity : -infinity, 1 / static_cast<T>(tied)};
+    if (!has_limit && undefined == Undefined::zero) tie.share = 0;
+    if constexpr (op == Operation::log_softmax) {
+        const Pair<double> log = log1p(broadcast(static_cast<double>(tied) - 1), Vector<double>{});
+        tie.share = tie.share == 0 ? -infinity : 0 - static_cast<T>(log.head[0] + log.tail[0]);
+    }
+    if (row.has_nan || (!has_limit && undefined == Undefined::nan)) tie.share = std::numeric_limits<T>::quiet_NaN();
+    return tie;
+}
+
+// The share of each in a row of equal elements: 1 / n, correctly rounded, which [1, 1] gets by no sum of
+// rounded exponentials.
+template <class T>
+INLINE T equal_share(size_t length) {
+    return static_cast<T>(1 / static_cast<double>(length));
+}
+
+// How far above n·exp(x) a sum of n equal exponentials may come out, with rounding to spare.
+constexpr float nearly_equal = 1.001f;
+
 }  // namespace stablesoftmax::LEVEL

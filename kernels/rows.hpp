@@ -87,9 +87,6 @@ INLINE Partial<op, T> absorb(Chunk<S> block, Aside<T, Out> aside, size_t count, 
 // ---------------------------------------------------------------------------------------------
 // One row
 
-// A row long enough to be worth several threads: below, a part costs less than waking one.
-constexpr size_t parallel_length = 1 << 17;
-
 // Call f(begin, count) for each block of [0, length).
 template <class Function>
 INLINE void for_blocks(size_t length, Function f) {
@@ -144,10 +141,13 @@ struct RowTask {
     template <bool skipping>
     Partial<op, T> serial_sweep(Vector<T> skipped) {
         Partial<op, T> sum = nothing<op, T>();
-        for_blocks(length, [&](size_t begin, size_t count) {
+        for (size_t begin = 0; begin < length; begin += block_size) {
+            const size_t count = length - begin < block_size ? length - begin : block_size;
             const Aside<T, Out> aside{exponentials ? exponentials + begin : nullptr, ahead ? ahead + begin : nullptr};
             sum = merge(sum, absorb_chunk<skipping>(source->chunk(begin, count), aside, count, skipped));
-        });
+            // Beyond the ceiling, or NaN, it stays: an ascending row shows that its guess fails at once.
+            if (!(rounded(sum.sum)[0] < static_cast<T>(Limits<T>::ceiling))) break;
+        }
         return sum;
     }
 
@@ -186,7 +186,9 @@ struct RowTask {
     void measure() {
         if (parallel()) exponentials = nullptr;  // such a row is computed twice
         measure_at(first_lane(load_first(source->chunk(0, 1).x, 1)));
-        if (!measured) measure_at(maximum_of_row());
+        if (measured) return;
+        const Top top = top_of_row();
+        if (!top.has_nan && top.value - top.value == 0) measure_at(top.value);
     }
 
     void measure_at(T maximum) {
@@ -198,13 +200,48 @@ struct RowTask {
 
     static INLINE T first_lane(Vector<T> v) { return v[0]; }
 
-    __attribute__((noinline, cold)) T maximum_of_row() {
+    struct Top {
+        T value;
+        bool has_nan;
+    };
+
+    __attribute__((noinline, cold)) Top top_of_row() {
         Vector<T> max = broadcast(-std::numeric_limits<T>::infinity());
+        Bits<T> nan{};
         for_blocks(length, [&](size_t begin, size_t count) {
             Chunk<S> block = source->chunk(begin, count);
-            for_vectors<T>(count, [&](size_t i, size_t lanes) { max = maximum(load_lanes(block.x + i, lanes), max); });
+            for_vectors<T>(count, [&](size_t i, size_t lanes) {
+                const Vector<T> x = load_lanes(block.x + i, lanes);
+                max = maximum(x, max);
+                nan |= x != x;
+            });
         });
-        return Extreme<Operation::logsumexp>::along<T>(max)[0];
+        return {Extreme<Operation::logsumexp>::along<T>(max)[0], any(nan)};
+    }
+
+    // Whether all elements are equal. The sum tells of most rows that they are not.
+    bool is_equal() {
+        if (total.extreme[0] != guess[0]) return false;  // the minimum, and an element
+        const T own = first_lane(Exponential<T, false, coarse>(shift).template value<false>(guess, Vector<T>{}));
+        if (!(rounded(total.sum)[0] <= own * static_cast<T>(length) * static_cast<T>(nearly_equal))) return false;
+        return !differs();
+    }
+
+    __attribute__((noinline, cold)) bool differs() {
+        Bits<T> found{};
+        T first = 0, first_low = 0;
+        for_blocks(length, [&](size_t begin, size_t count) {
+            Chunk<S> block = source->chunk(begin, count);
+            if (begin == 0) {
+                first = first_lane(load_first(block.x, 1));
+                if constexpr (with_low) first_low = block.low[0];
+            }
+            for_vectors<T>(count, [&](size_t i, size_t lanes) {
+                found |= load_lanes(block.x + i, lanes) != first;
+                if constexpr (with_low) found |= first_lanes<T>(load(block.low + i) - first_low, lanes) != 0;
+            });
+        });
+        return any(found);
     }
 
     void find_low_of_max() {
@@ -303,6 +340,13 @@ struct RowTask {
         });
     }
 
+    void write_equal() {
+        const Vector<T> share = broadcast(equal_share<T>(length));
+        emit([&](Source &, Out *y, size_t, size_t count) {
+            for_vectors<T>(count, [&](size_t i, size_t lanes) { store_lanes(y + i, share, lanes); });
+        });
+    }
+
     void write_one(T value) {
         store_first(sink->chunk(0), broadcast(value), 1);
         sink->flush(0, 1);
@@ -310,34 +354,6 @@ struct RowTask {
 
     void write_logsumexp() {
         write_one(norm.head[0] + norm.tail[0]);
-    }
-
-    // No sum to be had: a limit, or no limit. Scalar; such rows are rare.
-    void write_degenerate() {
-        constexpr T infinity = std::numeric_limits<T>::infinity();
-        constexpr T nan = std::numeric_limits<T>::quiet_NaN();
-        size_t included = 0, peaks = 0;
-        bool has_nan = false;
-        each([&](T x, bool in) {
-            included += in;
-            peaks += in && x == infinity;
-            has_nan |= x != x;
-        });
-        T peak = peaks ? infinity : -infinity;
-        if constexpr (op == Operation::logsumexp) return write_one(has_nan ? nan : peak);
-        if (!peaks) peaks = included;  // all -inf: all tied
-        bool has_limit = peaks == 1 && peak == infinity;
-        T share = 1 / static_cast<T>(peaks);
-        if (!has_limit && context->undefined == Undefined::zero) share = 0;
-        if constexpr (op == Operation::log_softmax)
-            share = share == 0 ? -infinity : 0 - static_cast<T>(log(static_cast<double>(peaks)));
-        if (has_nan || (!has_limit && context->undefined == Undefined::nan)) share = nan;
-        fill(share, [&](T x) { return has_nan || x == peak; });
-    }
-
-    static double log(double x) {
-        Pair<double> result = log1p(broadcast(x - 1), Vector<double>{});
-        return result.head[0] + result.tail[0];
     }
 
     // Call f(element, whether it takes part) for each.
@@ -350,18 +366,46 @@ struct RowTask {
         });
     }
 
-    // `share` where an element takes part and is chosen; probability 0 elsewhere.
-    template <class Function>
-    void fill(T share, Function chosen) {
+    Census census() {
+        constexpr T infinity = std::numeric_limits<T>::infinity();
+        Census row{length, 0, false};
+        for_blocks(length, [&](size_t begin, size_t count) {
+            Chunk<S> block = source->chunk(begin, count);  // what is left out is -inf there
+            for_vectors<T>(count, [&](size_t i, size_t lanes) {
+                const Vector<T> x = load_lanes(block.x + i, lanes);
+                row.has_nan |= any(x != x);
+                if (!any(x == infinity)) return;
+                for (size_t j = 0; j < lanes; ++j) row.peaks += x[j] == infinity;
+            });
+            if (source->is_masked())
+                for (size_t i = 0; i < count; ++i) row.included -= !source->included(begin + i);
+        });
+        return row;
+    }
+
+    // No sum to be had: a limit, or no limit.
+    void write_degenerate() {
+        constexpr T infinity = std::numeric_limits<T>::infinity();
+        constexpr T nan = std::numeric_limits<T>::quiet_NaN();
+        const Census row = census();
+        if constexpr (op == Operation::logsumexp) return write_one(row.has_nan ? nan : row.peaks ? infinity : -infinity);
+        fill(tie_of<op, T>(row, context->undefined), row.has_nan);
+    }
+
+    void fill(Tie<T> tie, bool has_nan) {
         constexpr T none = op == Operation::softmax ? 0 : -std::numeric_limits<T>::infinity();
         for_blocks(length, [&](size_t begin, size_t count) {
             Chunk<S> block = source->chunk(begin, count);
             Out *y = sink->chunk(begin);
-            for (size_t i = 0; i < count; ++i) {
-                T x = load_first(block.x + i, 1)[0];
-                T value = source->included(begin + i) && chosen(x) ? share : none;
-                store_first(y + i, broadcast(value), 1);
-            }
+            for_vectors<T>(count, [&](size_t i, size_t lanes) {
+                const Vector<T> x = load_lanes(block.x + i, lanes);
+                Bits<T> chosen = x == tie.peak;
+                if (has_nan) chosen = ~Bits<T>{};
+                store_lanes(y + i, chosen ? broadcast(tie.share) : broadcast(none), lanes);
+            });
+            if (source->is_masked())
+                for (size_t i = 0; i < count; ++i)
+                    if (!source->included(begin + i)) store_first(y + i, broadcast(none), 1);
             sink->flush(begin, count);
         });
     }
@@ -370,6 +414,7 @@ struct RowTask {
     void write() {
         if (!measured) return write_degenerate();
         if constexpr (op == Operation::softmax) {
+            if (is_equal()) return write_equal();
             bool plain = (total.extreme >= lowest_normal<T>(guess, rounded(total.sum)))[0];
             plain ? write_softmax<false>() : write_softmax<true>();
         } else if constexpr (op == Operation::log_softmax) {

@@ -7,7 +7,7 @@
 #include "environment.hpp"
 #include "groups.hpp"
 #include "parallel.hpp"
-#include "room.hpp"
+#include "buffer.hpp"
 
 namespace stablesoftmax {
 namespace {
@@ -49,8 +49,8 @@ class Scatter {
     const bool reduces = job.operation == Operation::logsumexp;
     const bool x_contiguous = is_contiguous(job.x_step, job.x_column);
     const bool y_contiguous = is_contiguous(job.y_step, job.y_column);
-    Room<double> max, sum, ties;
-    Room<size_t> cuts;  // of the groups, one part a thread
+    Buffer<double> max, sum, ties;
+    Buffer<size_t> cuts;  // of the groups, one part a thread
     std::atomic<bool> outside{false};
 
     bool is_contiguous(ptrdiff_t step, ptrdiff_t column) const {
@@ -61,9 +61,9 @@ class Scatter {
     GroupSums sums() const { return {max.get(), sum.get(), ties.get()}; }
 
     // Of all groups, and one more for rows whose id has changed since it was checked.
-    Room<double> table(size_t items = 1) const {
+    Buffer<double> table(size_t items = 1) const {
         const bool fits = job.columns <= SIZE_MAX / sizeof(double) / (job.groups + 1);
-        return fits ? room_for<double>((job.groups + 1) * job.columns, items) : nullptr;
+        return fits ? buffer_for<double>((job.groups + 1) * job.columns, items) : nullptr;
     }
 
     bool add_maxima() {
@@ -228,8 +228,8 @@ class Scatter {
     bool cut() {
         constexpr size_t each = 64;
         const size_t count = std::min(each * threads, job.length);
-        Room<size_t> sample = room_for<size_t>(count);
-        cuts = room_for<size_t>(threads + 1);
+        Buffer<size_t> sample = buffer_for<size_t>(count);
+        cuts = buffer_for<size_t>(threads + 1);
         if (!sample || !cuts) return false;
         for (size_t k = 0; k < count; ++k) sample[k] = load_index(ids + k * (job.length / count));
         std::sort(sample.get(), sample.get() + count);

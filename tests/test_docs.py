@@ -80,7 +80,7 @@ def test_docstrings_run(module):
         run(test)
 
 
-def test_docstrings_behind_the_front_door_are_found():
+def test_docstrings_behind_the_compiled_entry_are_found():
     tests = doctest.DocTestFinder().find(importlib.import_module("stablesoftmax.functions"))
     ran = {test.name.rpartition(".")[2] for test in tests if test.examples}
     assert ran == {"softmax", "log_softmax", "logsumexp"}

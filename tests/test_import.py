@@ -35,7 +35,7 @@ PUBLIC = [
     "softmax",
     "softmax_jvp",
     "softmax_vjp",
-    "which",
+    "backend_of",
 ]
 
 LOADED = """
@@ -80,7 +80,7 @@ import sys
 import numpy as np, stablesoftmax as s
 {prepare}
 before = set(sys.modules)
-s.softmax({x}), s.logsumexp({x}, where=True), s.which({x})
+s.softmax({x}), s.logsumexp({x}, where=True), s.backend_of({x})
 print(*(set(sys.modules) - before), "done")
 """
 

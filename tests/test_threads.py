@@ -255,3 +255,54 @@ def test_keyboard_interrupt(threads):
     assert long.stdout == "interrupted\n"
     short = python(LONG_CALL.format(threads=threads, rows=20, seconds=0.3))
     assert short.stdout == "finished\ninterrupted\n"
+
+
+# ---- what the pool's threads may not do, and must ------------------------------------------
+
+
+SIGNALS = """
+import os, signal
+import numpy as np
+import stablesoftmax
+stablesoftmax.softmax(np.ones((64, 50_000)))  # with two threads or more
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
+os.kill(os.getpid(), signal.SIGUSR1)
+print(signal.sigwait([signal.SIGUSR1]) == signal.SIGUSR1)
+"""
+
+
+def test_signals_are_the_programs():
+    """A worker that does not block a signal takes it from the thread that waits for it."""
+    # OpenBLAS' own workers do take signals: it may have none.
+    alone = {"STABLESOFTMAX_NUM_THREADS": "4", "OPENBLAS_NUM_THREADS": "1"}
+    assert python(SIGNALS, environment=alone).stdout == "True\n"
+
+
+WORKERS = """
+import os
+import numpy as np
+import stablesoftmax
+x = np.ones({shape}, np.float32)
+before = len(os.listdir("/proc/self/task"))
+{call}
+print(len(os.listdir("/proc/self/task")) - before)
+"""
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="threads are counted in /proc")
+@pytest.mark.parametrize(
+    ("shape", "call", "workers"),
+    [
+        ((8, 100_000), "stablesoftmax.softmax(x)", 7),
+        ((20_000, 512), "stablesoftmax.softmax(x, axis=0)", 7),  # eight tiles of 64 columns
+        ((8, 200_000), "stablesoftmax.softmax(x)", 15),  # rows that are cut
+        ((8, 200_000), "stablesoftmax.logcumsumexp(x)", 7),  # a scan cannot be
+        ((8, 100_000), "stablesoftmax.cross_entropy(x, [0] * 8)", 7),
+        ((1, 1_000_000), "stablesoftmax.softmax(x)", 15),
+        ((64, 1_000), "stablesoftmax.softmax(x)", 0),  # too little for two
+    ],
+)
+def test_threads_that_take_part(shape, call, workers):
+    code = WORKERS.format(shape=shape, call=call)
+    run = python(code, environment={"STABLESOFTMAX_NUM_THREADS": "16"})
+    assert int(run.stdout) == workers

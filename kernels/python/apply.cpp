@@ -1,4 +1,4 @@
-// `apply` and `first_undefined`: the kernels for the calls that the front door declines.
+// `apply` and `first_undefined`: the kernels for the calls that the compiled entry declines.
 #include "binding.hpp"
 
 namespace stablesoftmax {

@@ -37,7 +37,7 @@ bool describe(Job *job, PyArrayObject *x, PyObject *where);
 void set_strides(ptrdiff_t *strides, PyArrayObject *, int ndim);
 
 // Methods of the module.
-PyObject *front_door(PyObject *, PyObject *args);
+PyObject *entry(PyObject *, PyObject *args);
 PyObject *apply(PyObject *, PyObject *args);
 PyObject *find_undefined(PyObject *, PyObject *args);
 PyObject *apply_segments(PyObject *, PyObject *args);
@@ -46,7 +46,7 @@ PyObject *cross_entropy(PyObject *, PyObject *args);
 PyObject *selected_log_softmax(PyObject *, PyObject *args);
 PyObject *logcumsumexp(PyObject *, PyObject *args);
 
-// Make the front door's type. False: with an exception set.
-bool add_front_door(PyObject *module);
+// Make the compiled entry's type. False: with an exception set.
+bool add_entry(PyObject *module);
 
 }  // namespace stablesoftmax

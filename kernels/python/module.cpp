@@ -30,7 +30,7 @@ PyObject *set_num_threads(PyObject *, PyObject *number) {
 PyObject *isa(PyObject *, PyObject *) { return PyUnicode_FromString(kernels->name); }
 
 PyMethodDef methods[] = {
-    {"front_door", front_door, METH_VARARGS, nullptr},
+    {"entry", entry, METH_VARARGS, nullptr},
     {"apply", apply, METH_VARARGS, nullptr},
     {"first_undefined", find_undefined, METH_VARARGS, nullptr},
     {"apply_segments", apply_segments, METH_VARARGS, nullptr},
@@ -54,11 +54,12 @@ int execute(PyObject *module) {
                      error);
         return -1;
     }
+    prepare_pool();
     if (PyModule_AddIntConstant(module, "SOFTMAX", static_cast<long>(Operation::softmax)) < 0 ||
         PyModule_AddIntConstant(module, "LOG_SOFTMAX", static_cast<long>(Operation::log_softmax)) < 0 ||
         PyModule_AddIntConstant(module, "LOGSUMEXP", static_cast<long>(Operation::logsumexp)) < 0)
         return -1;
-    return add_front_door(module) ? 0 : -1;
+    return add_entry(module) ? 0 : -1;
 }
 
 PyModuleDef_Slot slots[] = {

@@ -1,6 +1,6 @@
 """softmax, log_softmax and logsumexp for NumPy: never NaN by overflow, right to 2 ULP, fast."""
 
-from ._dispatch import which
+from ._dispatch import backend_of
 from .errors import UndefinedSoftmaxError
 from .functions import log_softmax, logsumexp, softmax
 from .gradients import (
@@ -21,6 +21,7 @@ from .training import clip_by_global_norm, clip_by_value, initial_weights
 
 __all__ = [
     "UndefinedSoftmaxError",
+    "backend_of",
     "clip_by_global_norm",
     "clip_by_value",
     "cross_entropy",
@@ -47,7 +48,6 @@ __all__ = [
     "softmax",
     "softmax_jvp",
     "softmax_vjp",
-    "which",
 ]
 
 __version__: str

@@ -8,7 +8,7 @@ import pytest
 from conftest import python
 
 import stablesoftmax as s
-from stablesoftmax import UndefinedSoftmaxError, log_softmax, logsumexp, softmax, which
+from stablesoftmax import UndefinedSoftmaxError, backend_of, log_softmax, logsumexp, softmax
 
 INF, NAN, LOG2 = np.inf, np.nan, np.log(2)
 
@@ -63,20 +63,55 @@ def test_masked_where_of_a_wrong_shape():
     refused(ValueError, message, softmax, x, where=[True] * 3)
 
 
+@pytest.mark.parametrize("dtype", [float, np.float32, int])
+def test_masked_classes_are_never_drawn(dtype):
+    """filled() would put 1e20 in their place, and draw nothing else."""
+    x = np.ma.array([[1, 9, 2], [7, 8, 3]], dtype=dtype, mask=[[0, 1, 0], [1, 0, 0]])
+    drawn = s.sample(x, 1000, rng=0)
+    assert set(drawn[:, 0]) == {0, 2}
+    assert set(drawn[:, 1]) == {1, 2}
+    np.testing.assert_array_equal(x.data, [[1, 9, 2], [7, 8, 3]])
+    with pytest.raises(ValueError, match="logits"):
+        s.sample(np.ma.masked_all((1, 3)), rng=0)
+
+
 def test_masked_without_where():
-    """A function that has no `where` cannot do what the mask says."""
-    from stablesoftmax._dispatch import every_array
+    """Where a function has no `where`, what is masked is -inf."""
+    x = np.ma.array([1.0, 50.0, 2.0], mask=[False, True, False])
+    np.testing.assert_array_equal(s.logcumsumexp(x).data, s.logcumsumexp([1.0, -INF, 2.0]))
+    assert s.selected_log_softmax(x, 1) == -INF
+    assert s.segment_softmax(x, [0, 0, 0]).data[1] == 0
 
-    @every_array(softmax)
-    def plain(x, axis=-1):
-        return x
 
-    assert plain(np.ma.array([1.0], mask=False)).tolist() == [1]
-    message = (
-        "x is a masked array, whose mask this function has no use for: "
-        "pass x.filled(), or x.compressed()"
-    )
-    refused(TypeError, message, plain, np.ma.array([1.0], mask=True))
+def test_a_fully_masked_row_is_masked_whatever_reduces_it():
+    x = np.ma.array([[1.0, 2.0], [3.0, 4.0]], mask=[[0, 0], [1, 1]])
+    for y in (
+        logsumexp(x, axis=1),
+        s.cross_entropy(x, [0, 0], reduction="none"),
+        s.selected_log_softmax(x, [0, 0]),
+        s.entropy(x),
+    ):
+        assert y.mask.tolist() == [False, True]
+
+
+def test_numbers_of_rows_keep_their_labels():
+    """Of a DataFrame a Series, of xarray what is left of its dimensions; a mean has none."""
+    pd, xr = library("pandas"), library("xarray")
+    frame = pd.DataFrame([[1.0, 2.0], [3.0, 4.0]], index=["a", "b"])
+    array = xr.DataArray(frame.to_numpy(), dims=("row", "class"), coords={"row": ["a", "b"]})
+    for name, options in [
+        ("cross_entropy", {"labels": [0, 1], "reduction": "none"}),
+        ("selected_log_softmax", {"index": [0, 1]}),
+        ("sample", {"rng": 1}),
+        ("entropy", {}),
+        ("logsumexp", {"axis": 1}),
+    ]:
+        function = getattr(s, name)
+        assert list(function(frame, **options).index) == ["a", "b"]
+        assert function(array, **options).coords["row"].values.tolist() == ["a", "b"]
+    assert isinstance(s.cross_entropy(frame, [0, 1]), float)
+    assert s.sample(frame, 3, rng=1).shape == (3, 2)
+    assert isinstance(s.sample(frame, 3, rng=1), np.ndarray)
 
 
 # ---- pandas --------------------------------------------------------------------------------
@@ -286,42 +321,42 @@ def test_out_with_another_kind():
     refused(TypeError, message, softmax, pd.Series([1.0, 2.0]), out=out)
 
 
-# ---- which ---------------------------------------------------------------------------------
+# ---- backend_of ------------------------------------------------------------------------------
 
 
-def test_which():
+def test_backend_of():
     for x in ([1, 2], 3, np.ones(2, np.float16), np.float32(1), np.ma.array([1.0], mask=True)):
-        assert which(x) == "compiled"
+        assert backend_of(x) == "compiled"
     for x in (np.ones(2, np.longdouble), 1j, np.ones(2, np.complex64)):
-        assert which(x) == "numpy"
+        assert backend_of(x) == "numpy"
     with pytest.raises(TypeError, match=r"^x has dtype bool; accepted are"):
-        which([True])
+        backend_of([True])
 
 
 @pytest.mark.parametrize(
-    ("name", "make", "road"),
+    ("name", "make", "backend"),
     [
         ("pandas", "pandas.Series([1.0])", "compiled"),
         ("pandas", "pandas.Series([1j])", "numpy"),
         ("pandas", "pandas.DataFrame({'a': [1]})", "compiled"),
         ("polars", "polars.Series([1.0])", "compiled"),
         ("xarray", "xarray.DataArray([1.0])", "compiled"),
-        ("array_api_strict", "array_api_strict.asarray([1.0])", "agnostic (array_api_strict)"),
+        ("array_api_strict", "array_api_strict.asarray([1.0])", "array_api_strict"),
         ("torch", "torch.ones(2)", "compiled"),
         ("torch", "torch.ones(2, dtype=torch.bfloat16)", "compiled"),
         ("torch", "torch.ones(2, dtype=torch.complex64)", "numpy"),
-        ("torch", "torch.ones(2).requires_grad_()", "agnostic (torch)"),
-        ("torch", "torch.nn.Parameter(torch.ones(2))", "agnostic (torch)"),
-        ("torch", "torch.ones(2, device='meta')", "agnostic (torch)"),
-        ("jax", "jax.numpy.ones(2)", "agnostic (jax)"),
+        ("torch", "torch.ones(2).requires_grad_()", "torch"),
+        ("torch", "torch.nn.Parameter(torch.ones(2))", "torch"),
+        ("torch", "torch.ones(2, device='meta')", "torch"),
+        ("jax", "jax.numpy.ones(2)", "jax"),
     ],
 )
-def test_which_of_others(name, make, road):
+def test_backend_of_others(name, make, backend):
     module = library(name)
-    assert which(eval(make, {name: module})) == road
+    assert backend_of(eval(make, {name: module})) == backend
 
 
-# ---- the agnostic road: one table of rows for every library --------------------------------------
+# ---- array-API code: one table of rows for every library ----------------------------------------
 
 # row, where: softmax, log_softmax, logsumexp
 ROWS = {
@@ -361,7 +396,7 @@ class Library:
 
 
 class Numpy(Library):
-    """The specification itself, on NumPy arrays: by the same road as the others."""
+    """The specification itself, on NumPy arrays: in the same way as the others."""
 
     module = np
 
@@ -599,7 +634,7 @@ def test_complex(name):
     x = lib.module.asarray(values.tolist(), dtype=lib.module.complex64)
     if name == "torch":
         x = x.requires_grad_()
-    assert which(x) == f"agnostic ({name})"
+    assert backend_of(x) == name
     for function in (softmax, logsumexp):
         actual = lib.numpy(function(x, axis=1))
         assert actual.dtype == np.complex64
@@ -787,7 +822,7 @@ def test_jax_jit():
     np.testing.assert_allclose(cold(x, 0.5), softmax(x, temperature=0.5), rtol=1e-6)
 
 
-# ---- CPU tensors on the kernels' road ----------------------------------------------------------
+# ---- CPU tensors by the kernels -----------------------------------------------------------------
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
@@ -850,7 +885,7 @@ def test_cpu_tensor_options():
     assert value.data_ptr() == out.data_ptr()
     assert logsumexp(x).shape == ()
     with torch.no_grad():
-        assert which(torch.nn.Parameter(x)) == "compiled"
+        assert backend_of(torch.nn.Parameter(x)) == "compiled"
         assert not softmax(torch.nn.Parameter(x)).requires_grad
     message = "out has shape (2,), accepted is the result's shape (3, 4)"
     refused(ValueError, message, softmax, x, out=torch.empty(2))

@@ -1,4 +1,4 @@
-"""Rows of infinities and NaN, on every road that a row can take to a kernel."""
+"""Rows of infinities and NaN, on every layout that a row can take to a kernel."""
 
 import ml_dtypes
 import numpy as np
@@ -32,15 +32,15 @@ ROWS = {
 UNDEFINED = {"several +inf", "+inf throughout", "all -inf", "-inf alone"}
 
 
-# ---- roads: each takes a call, and a row to be computed in some company -------------------------
+# ---- layouts: each takes a call, and a row to be computed in some company ------------------------
 
 
-def front_door(call, row):
+def compiled_entry(call, row):
     return call(row)
 
 
 def general(call, row):
-    """Past the front door, to the Python function."""
+    """Past the compiled entry, to the Python function."""
     return call(row, wrapped=True)
 
 
@@ -133,8 +133,8 @@ def tempered(call, row):
     return call(row) if call.name == "logsumexp" else call(row, temperature=[1.0])
 
 
-ROADS = (
-    front_door, general, strided, backwards, unaligned, byte_swapped, in_place, column,
+LAYOUTS = (
+    compiled_entry, general, strided, backwards, unaligned, byte_swapped, in_place, column,
     row_of_batch, two_axes, threaded, long, masked, tempered,
 )  # fmt: skip
 
@@ -168,41 +168,54 @@ def dtype(request):
     return request.param
 
 
-every_road = pytest.mark.parametrize("road", ROADS, ids=lambda road: road.__name__)
+every_layout = pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: layout.__name__)
 
 
-@every_road
-def test_rows(dtype, road):
+@every_layout
+def test_rows(dtype, layout):
     for row, (x, *expected) in ROWS.items():
         for name, y in zip(("softmax", "log_softmax", "logsumexp"), expected, strict=True):
-            assert_same(road(Call(name), np.array(x, dtype)), y, row)
+            assert_same(layout(Call(name), np.array(x, dtype)), y, row)
 
 
-@every_road
-def test_undefined_rows(dtype, road):
+ALONE = [layout for layout in LAYOUTS if layout not in (two_axes, long, masked)]
+
+
+@pytest.mark.parametrize("layout", ALONE, ids=lambda layout: layout.__name__)
+def test_equal_entries_get_an_equal_share(dtype, layout):
+    """[1, 1] is [0.5, 0.5], not 0.49999997: no sum of rounded exponentials gives that."""
+    for n in (1, 2, 3, 7, 10, 28, 29, 40, 41, 64, 500, 5000 // slow(np.zeros(0, dtype))):
+        for value in (0.0, 1.0, -0.7, 900.0, -3e4):
+            actual = layout(Call("softmax"), np.full(n, value, dtype))
+            share = np.ones(n, np.longdouble) / n
+            np.testing.assert_array_equal(actual, share.astype(dtype), err_msg=f"{n} of {value}")
+
+
+@every_layout
+def test_undefined_rows(dtype, layout):
     for row in UNDEFINED:
         x, softmax, log_softmax, _ = ROWS[row]
         x, tied = np.array(x, dtype), np.isnan(softmax)
-        padded = {long: LONG // slow(x), two_axes: 2 * x.size}.get(road, x.size)
+        padded = {long: LONG // slow(x), two_axes: 2 * x.size}.get(layout, x.size)
         share = 1 / np.longdouble(padded if x.max() == -INF else tied.sum())
         for policy, p, log_p in (("zero", 0, -INF), ("uniform", share, np.log(share) + 0.0)):
-            actual = road(Call("softmax", undefined=policy), x)
+            actual = layout(Call("softmax", undefined=policy), x)
             assert_same(actual, np.where(tied, p, softmax), row)
-            actual = road(Call("log_softmax", undefined=policy), x)
+            actual = layout(Call("log_softmax", undefined=policy), x)
             assert_same(actual, np.where(tied, log_p, log_softmax), row)
         for name in ("softmax", "log_softmax"):
             with pytest.raises(UndefinedSoftmaxError):
-                road(Call(name, undefined="raise"), x)
+                layout(Call(name, undefined="raise"), x)
 
 
-@every_road
-def test_no_other_row_is_undefined(dtype, road):
+@every_layout
+def test_no_other_row_is_undefined(dtype, layout):
     for row in ROWS.keys() - UNDEFINED:
         x, softmax, log_softmax, _ = ROWS[row]
         for policy in ("zero", "uniform", "raise"):
-            actual = road(Call("softmax", undefined=policy), np.array(x, dtype))
+            actual = layout(Call("softmax", undefined=policy), np.array(x, dtype))
             assert_same(actual, softmax, row)
-            actual = road(Call("log_softmax", undefined=policy), np.array(x, dtype))
+            actual = layout(Call("log_softmax", undefined=policy), np.array(x, dtype))
             assert_same(actual, log_softmax, row)
 
 

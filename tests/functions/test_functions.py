@@ -449,7 +449,7 @@ def test_temperature_one_is_no_temperature(mapping, dtype):
 # ---- memory --------------------------------------------------------------------------------
 
 BIG = 8 << 20  # bytes of float64; four times what may be copied at a time
-ROADS = {
+LAYOUTS = {
     "plain": (lambda x: x, {}),
     "axis 0": (lambda x: x, {"axis": 0}),
     "all axes": (lambda x: x, {"axis": None}),
@@ -479,17 +479,17 @@ ROADS = {
 }
 
 
-@pytest.mark.parametrize("road", ROADS)
-def test_calls_of_the_kernel(road, monkeypatch):
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_calls_of_the_kernel(layout, monkeypatch):
     """All rows at once, so that threads share them, unless more than x must be copied."""
-    arrange, options = ROADS[road]
+    arrange, options = LAYOUTS[layout]
     x = arrange(normal((1024, BIG // 8 // 1024), np.float64))
     calls = []
     spy = types.SimpleNamespace(**vars(_core) | {"apply": lambda *_: calls.append(1)})
     monkeypatch.setattr(rows, "_core", spy)
     softmax.__wrapped__(x, **options)
     in_blocks = {"where, axes apart": 8, "narrower": 8, "longdouble": 0, "complex": 0}
-    assert len(calls) == in_blocks.get(road, 1)
+    assert len(calls) == in_blocks.get(layout, 1)
 
 
 def peak(call):
@@ -503,12 +503,12 @@ def peak(call):
         tracemalloc.stop()
 
 
-@pytest.mark.parametrize("road", ROADS)
-def test_memory(road):
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_memory(layout):
     """The output and a few MB: no temporary as large as the input."""
-    arrange, options = ROADS[road]
+    arrange, options = LAYOUTS[layout]
     x = arrange(np.random.default_rng(0).normal(size=(1024, BIG // 8 // 1024)))
-    few = (32 << 20) if road in ("longdouble", "complex") else (4 << 20)
+    few = (32 << 20) if layout in ("longdouble", "complex") else (4 << 20)
     result, memory = peak(lambda: softmax(x, **options))
     assert memory < result.nbytes + few
     out = np.empty(result.shape, result.dtype)
@@ -516,9 +516,9 @@ def test_memory(road):
     assert memory < result.nbytes + few
 
 
-@pytest.mark.parametrize("road", ["plain", "axis 0", "byte-swapped", "integers", "axes apart"])
-def test_memory_of_logsumexp(road):
-    arrange, options = ROADS[road]
+@pytest.mark.parametrize("layout", ["plain", "axis 0", "byte-swapped", "integers", "axes apart"])
+def test_memory_of_logsumexp(layout):
+    arrange, options = LAYOUTS[layout]
     x = arrange(np.random.default_rng(0).normal(size=(1024, BIG // 8 // 1024)))
     _, memory = peak(lambda: logsumexp(x, **{"axis": -1, **options}))
     assert memory < 4 << 20

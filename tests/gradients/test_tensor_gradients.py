@@ -265,7 +265,7 @@ def test_torch_kinds_and_devices():
     x = torch.nn.Parameter(torch.ones(2, 3))
     y = s.log_softmax_vjp(x, torch.ones(3))
     assert y.requires_grad
-    with torch.no_grad():  # the kernels' road
+    with torch.no_grad():  # by the kernels
         assert not s.log_softmax_vjp(x, torch.ones(3)).requires_grad
     g = torch.ones(3, requires_grad=True)
     assert s.log_softmax_vjp(torch.ones(2, 3), g).requires_grad
@@ -312,7 +312,7 @@ def test_bad_input(kind, name, x, v, options):
 
 @pytest.mark.parametrize("name", PRODUCTS)
 def test_unknown_options(name):
-    """The twins take no more than the functions do."""
+    """The formulas take no more than the functions do."""
     x = library("torch").ones(2, requires_grad=True)
     for option in ("dtype", "out", "undefined", "b"):
         with pytest.raises(TypeError, match=f"unexpected keyword argument '{option}'"):

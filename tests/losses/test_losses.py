@@ -321,14 +321,14 @@ def test_empty():
     assert cross_entropy(np.zeros((2, 0)), np.zeros((2, 0)), reduction="none").tolist() == [0, 0]
 
 
-# ---- the roads -----------------------------------------------------------------------------
+# ---- layouts -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("soft", [False, True])
 @pytest.mark.parametrize(
     "options", [{}, {"label_smoothing": 0.1, "weight": np.linspace(0, 2, 700)}]
 )
-def test_rows_are_the_same_on_every_road(soft, options, dtype):
+def test_rows_are_the_same_in_every_layout(soft, options, dtype):
     """Bit for bit: strides, batch, threads, and alone."""
     x = normal((9, 700), dtype, 4)
     x[3, 5], x[4, 2], x[5] = -INF, INF, NAN
@@ -422,7 +422,7 @@ def test_inputs_are_not_written(dtype):
 
 @pytest.mark.parametrize("level", ["v2", "v3"])
 def test_at_level(level):
-    rerun_at_level(level, __file__, "-k", "accuracy or limits or road or meets")
+    rerun_at_level(level, __file__, "-k", "accuracy or limits or layout or meets")
 
 
 # ---- memory --------------------------------------------------------------------------------
@@ -505,6 +505,27 @@ BAD = [
         {},
         ValueError,
         "labels of classes must have shape (2,), logits' (2, 3) without axis 1, got (3,)",
+    ),
+    (
+        (X, [[0, 1, 0], [1, 0, 0]]),
+        {},
+        ValueError,
+        "labels of classes must have shape (2,), logits' (2, 3) without axis 1, got (2, 3): "
+        "pass labels.astype(float) if they are probabilities",
+    ),
+    (
+        (np.zeros((2, 3, 4)), np.zeros((2, 4), int)),
+        {},
+        ValueError,
+        "labels of classes must have shape (2, 3), logits' (2, 3, 4) without axis 2, got (2, 4): "
+        "axis=1?",
+    ),
+    (
+        ([0, 1], X),
+        {},
+        ValueError,
+        "labels that are probabilities must have logits' shape (2,), got (2, 3): "
+        "the logits come first",
     ),
     (
         (X, [[0.5, -0.5, 1], [0, 0, 1]]),

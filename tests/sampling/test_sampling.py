@@ -78,7 +78,7 @@ def test_law(options):
 
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 def test_law_of_many_rows(options):
-    """Each row by one draw: another road through the rows than many draws of one."""
+    """Each row by one draw: another way through the rows than many draws of one."""
     logits = np.tile(LOGITS, (DRAWS // 4, 1))
     drawn = sample(logits, rng=3, **options)
     assert_law(np.bincount(drawn, minlength=8), reference(LOGITS, **options))
@@ -387,7 +387,7 @@ def test_memory_is_a_few_megabytes(options):
 # --- bad input -----------------------------------------------------------------------------------
 
 X = np.zeros((2, 3))
-SIZE = "size must be None, an int >= 0 or a tuple of them, got"
+SIZE = "size must be None, an int >= 0 or a tuple of them (the axis comes third, or as axis=), got"
 TOP_K = "top_k must be None or an int >= 1, got"
 TOP_P = r"top_p must be None or a number in \(0, 1\], got"
 MIN_P = r"min_p must be None or a number in \[0, 1\], got"

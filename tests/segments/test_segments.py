@@ -3,10 +3,9 @@
 To the bit where the groups lie one after another; scattered ones within the promised error.
 """
 
-import contextlib
-import itertools
 import signal
 import threading
+import time
 
 import ml_dtypes
 import numpy as np
@@ -372,13 +371,19 @@ def test_ids_written_to_by_another_thread():
 
     thread = threading.Thread(target=spoil)
     thread.start()
+    refused, calls = 0, 0
     try:
-        for function, _ in itertools.product((segment_softmax, segment_logsumexp), range(30)):
-            with contextlib.suppress(ValueError):
-                function(x, ids, num_segments=1000)
+        # Refusals prove that the two met; a few times, so that they met in several places.
+        while refused < 20 and calls < 5000:
+            calls += 1
+            try:
+                (segment_softmax, segment_logsumexp)[calls % 2](x, ids, num_segments=1000)
+            except ValueError:
+                refused += 1
     finally:
         stop.set()
         thread.join()
+    assert refused == 20
 
 
 def test_interrupted():
@@ -386,8 +391,12 @@ def test_interrupted():
     x, ids = np.zeros((3 * 2**23, 1), np.float16), np.zeros(3 * 2**23, np.int32)
     ids[::2] = 700_000
     out = np.full_like(x, -1)
+    start = time.perf_counter()
+    _core.apply_segments(_core.SOFTMAX, "float16", x, out, ids, 700_001)
+    whole = time.perf_counter() - start
+    out[:] = -1
     old = signal.signal(signal.SIGALRM, signal.default_int_handler)
-    signal.setitimer(signal.ITIMER_REAL, 0.005)
+    signal.setitimer(signal.ITIMER_REAL, whole / 4)
     try:
         with pytest.raises(KeyboardInterrupt):
             _core.apply_segments(_core.SOFTMAX, "float16", x, out, ids, 700_001)
@@ -395,6 +404,15 @@ def test_interrupted():
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, old)
     assert (out == -1).any()
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.int64])
+@pytest.mark.parametrize("ids", [[-1, 0, 0, 1], [0, 0, 1, -1], [0, 2, 1, 1], [0, 1, 2**31 - 1, 1]])
+def test_ids_that_another_thread_changed(ids, dtype):
+    """Checked again where they are used: -1 + 1 is no group that has begun."""
+    x, out = np.ones((4, 1)), np.full((4, 1), -1.0)
+    with pytest.raises(ValueError, match="out of range"):
+        _core.apply_segments(_core.SOFTMAX, "float64", x, out, np.array(ids, dtype), 2)
 
 
 # ---- against others -------------------------------------------------------------------------

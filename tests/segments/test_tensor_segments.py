@@ -394,7 +394,7 @@ def test_torch_kinds_and_devices():
     ids = torch.tensor([0, 1, 0])
     x = torch.nn.Parameter(torch.zeros(3))
     assert s.segment_softmax(x, ids).requires_grad
-    with torch.no_grad():  # the kernels' road
+    with torch.no_grad():  # by the kernels
         assert not s.segment_softmax(x, ids).requires_grad
     meta = torch.zeros(3, 2, device="meta", dtype=torch.float16)
     y = s.segment_logsumexp(meta, ids.to("meta"), num_segments=4)

@@ -71,7 +71,7 @@ def test_limits_of_the_scan(x, wanted):
     np.testing.assert_allclose(logcumsumexp(np.array(x)), wanted, rtol=2e-16)
 
 
-def test_a_scan_on_every_road(dtype):
+def test_a_scan_in_every_layout(dtype):
     """Bit for bit, with any strides, axis and number of threads; and the input is not written."""
     x = normal((7, 700), dtype, 5)
     x[2, 300], x[3, 400], x[4] = INF, NAN, -INF

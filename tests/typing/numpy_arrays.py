@@ -7,6 +7,7 @@ import numpy.ma
 from numpy.typing import NDArray
 
 from stablesoftmax import (
+    backend_of,
     cross_entropy,
     log_softmax,
     logsumexp,
@@ -16,7 +17,6 @@ from stablesoftmax import (
     segment_softmax,
     softmax,
     softmax_vjp,
-    which,
 )
 
 x = np.ones((2, 3), np.float32)
@@ -28,7 +28,7 @@ assert_type(logsumexp(x, axis=1), Any)
 assert_type(logsumexp([1.0, 2.0]), Any)
 assert_type(logsumexp(x, b=x, return_sign=True), tuple[Any, Any])
 assert_type(logsumexp([1.0, 2.0], return_sign=True), tuple[Any, Any])
-assert_type(which(x), str)
+assert_type(backend_of(x), str)
 masked = np.ma.masked_invalid(x)
 assert_type(softmax(masked), np.ma.MaskedArray[Any, Any])
 assert_type(segment_softmax(x, [0, 1]), NDArray[Any])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 import numpy as np
 
@@ -18,19 +18,65 @@ def as_array(x: Any, name: str) -> Array:
     ma = sys.modules.get("numpy.ma")
     if ma is not None and ma.is_masked(x):
         raise TypeError(
-            f"{name} is a masked array, whose mask would be ignored: "
-            f"pass {name}.filled() with a value for what is masked"
+            f"{name} is a masked array, whose mask would be ignored: pass {name}.compressed(), or "
+            f"{name}.filled(value) with a value that means what is masked"
         )
-    if hasattr(x, "__dlpack__") and not hasattr(x, "__array__"):
-        return np.from_dlpack(x)
+    dask = sys.modules.get("dask")
+    if dask is not None and dask.is_dask_collection(x):
+        raise TypeError(
+            f"{name} is a dask {type(x).__name__}, which would be computed whole: "
+            f"pass {name}.compute(), or dask.array.map_blocks over chunks of whole rows"
+        )
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(x, torch.Tensor):
+        return from_torch(x, name)
     try:
-        return np.asarray(x)
+        if hasattr(x, "__dlpack__") and not hasattr(x, "__array__"):
+            array = np.from_dlpack(x)
+        else:
+            array = np.asarray(x)
     except ValueError:
         if not isinstance(x, list | tuple):
             raise
         raise ValueError(
             f"{name} must be rectangular, got nested sequences of unequal length"
         ) from None
+    except TypeError as error:  # a traced array's own message has twenty lines
+        reason = str(error).partition("\n")[0]
+        raise TypeError(f"{name} must be an array, got {type(x).__name__}: {reason}") from None
+    if array.ndim == 0 and array.dtype.kind in "OUS" and not isinstance(x, np.ndarray):
+        _refuse_object(x, name)
+    return array
+
+
+def from_torch(tensor: Any, name: str) -> Array:
+    """Return the values of a torch tensor; refuse one whose gradient would be lost on the way."""
+    torch = sys.modules["torch"]
+    if tensor.requires_grad and torch.is_grad_enabled():
+        raise TypeError(
+            f"{name} is a torch tensor that needs a gradient, which no other library's array can "
+            f"carry: pass {name}.detach(), or all arrays as torch tensors"
+        )
+    if tensor.layout is not torch.strided or tensor.is_nested:
+        refuse_sparse(tensor, name)
+    tensor = tensor.detach().cpu().resolve_neg().resolve_conj()
+    # NumPy has no bfloat16 of its own, and float32 holds all of it.
+    return np.asarray((tensor.float() if tensor.dtype is torch.bfloat16 else tensor).numpy())
+
+
+def refuse_sparse(tensor: Any, name: str) -> NoReturn:
+    """Refuse torch's sparse and nested tensors, whose elements are no array."""
+    if tensor.is_nested:
+        raise TypeError(f"{name} is a nested tensor: pass {name}.to_padded_tensor(-inf)")
+    raise TypeError(f"{name} is a sparse tensor: pass {name}.to_dense()")
+
+
+def _refuse_object(x: Any, name: str) -> NoReturn:
+    if hasattr(x, "toarray"):
+        raise TypeError(f"{name} is a sparse {type(x).__name__}: pass {name}.toarray()")
+    got = repr(x) if x is None or isinstance(x, str | bytes) else f"a {type(x).__name__}"
+    got = got if len(got) <= 60 else got[:57] + "..."
+    raise TypeError(f"{name} must be an array, a number or nested lists of numbers, got {got}")
 
 
 def is_bfloat16(dtype: np.dtype[Any]) -> bool:

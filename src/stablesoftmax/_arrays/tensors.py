@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .checks import temperatures
+from .dtypes import as_array, is_bfloat16
 from .typing import AnyArray
 
 HALVES = ("float16", "bfloat16")
@@ -119,16 +120,33 @@ def _asked(xp: Any, dtype: Any) -> Any:
     return getattr(xp, named)
 
 
-def array(a: Any, x: AnyArray, xp: Any) -> AnyArray:
-    """Return a as an array of x's library, and as it is if it is one: with its gradient."""
-    ours = hasattr(a, "dtype") and library(a) == library(x)
-    return a if ours else xp.asarray(a, **beside(x, xp))
+def array(a: Any, x: AnyArray, xp: Any, name: str) -> AnyArray:
+    """Return a as an array of x's library, and as it is if it is one: with its gradient.
+
+    An array of another library is read by that library: its bytes alone do not tell its dtype.
+    """
+    if not hasattr(a, "dtype"):
+        return xp.asarray(a, **beside(x, xp))
+    if library(a) == library(x):
+        return a
+    values = as_array(a, name)
+    if values.dtype.kind in "OUSM":
+        raise TypeError(f"{name} must hold numbers, got dtype {values.dtype}")
+    if is_bfloat16(values.dtype):
+        values = values.astype(np.float32)
+    return from_numpy(values, x, xp)
+
+
+def from_numpy(values: NDArray[Any], x: AnyArray, xp: Any) -> AnyArray:
+    """Return a copy beside x: some libraries take no foreign byte order, no step backwards."""
+    native = values.astype(values.dtype.newbyteorder("="), order="C", copy=True)
+    return xp.asarray(native, **beside(x, xp))
 
 
 def mask_of(where: Any, x: AnyArray, xp: Any) -> AnyArray | None:
     if where is None:
         return None
-    mask = array(where, x, xp)
+    mask = array(where, x, xp, "where")
     if name_of(mask.dtype) != "bool":
         raise TypeError(f"where must be bool, got dtype {name_of(mask.dtype)}: pass where != 0")
     if not fits(mask.shape, x.shape):
@@ -147,7 +165,7 @@ def temperatures_of(
         if temperature == 1:
             return None
         t = xp.asarray(float(temperature), **beside(x, xp))
-    elif hasattr(temperature, "dtype") and not isinstance(temperature, np.ndarray | np.generic):
+    elif hasattr(temperature, "dtype") and library(temperature) == library(x):
         t = temperature
         if name_of(t.dtype) not in FLOATS and name_of(t.dtype) not in INTEGERS:
             raise TypeError(
@@ -161,7 +179,7 @@ def temperatures_of(
         checked = temperatures(temperature, kept)
         if checked is None:
             return None
-        t = xp.asarray(np.array(checked), **beside(x, xp))
+        t = from_numpy(np.asarray(checked), x, xp)
     if not fits(t.shape, kept):
         raise ValueError(
             f"temperature of shape {tuple(t.shape)} does not broadcast to {kept}, "
@@ -235,7 +253,7 @@ def less(x: AnyArray, top: AnyArray, computed: Any, xp: Any) -> AnyArray:
 
 def beside(x: AnyArray, xp: Any) -> dict[str, Any]:
     """Return the options that make a new array on x's device."""
-    # NumPy before 2 knows no devices, and JAX puts an array where it is needed.
+    # NumPy has no devices, and JAX puts an array where it is needed.
     return {} if xp.__name__ in ("numpy", "jax.numpy") else {"device": x.device}
 
 

@@ -18,13 +18,12 @@ from .labelled_checks import (
     numeric,
     numeric_columns,
     refuse_frame,
-    refuse_hidden_mask,
     refuse_out,
     same_dims,
     same_labels,
 )
 
-Result = Literal["like", "reduced", "other"]
+Result = Literal["like", "reduced", "rows", "other"]
 
 __all__ = ["Call", "dataarray", "dataframe", "masked", "polars_frame", "polars_series", "series"]
 
@@ -44,7 +43,17 @@ class Call(NamedTuple):
 
     def axes(self, ndim: int) -> tuple[int, ...]:
         """Return the axes that it works along; the first, where it has no such parameter."""
+        if self.dim is not None:
+            return tuple(
+                self.x.get_axis_num(dim) for dim in dims_of(self.dim, self.x.dims, self.first)
+            )
         return axes_of(self.arguments.get("axis", 0), ndim)
+
+    @property
+    def batch(self) -> tuple[int, ...]:
+        """The shape of one number a row."""
+        axes = self.axes(self.x.ndim)
+        return tuple(n for i, n in enumerate(self.x.shape) if i not in axes)
 
     def on(self, x: Any, **changed: Any) -> Any:
         """Call the function with another x."""
@@ -57,6 +66,7 @@ class Call(NamedTuple):
         make: dict[str, Callable[[Any], Any]] = {
             "like": like,
             "reduced": reduced,
+            "rows": lambda part: reduced(part) if np.shape(part) == self.batch else part,
             "other": lambda part: part,
         }
         if isinstance(result, tuple):
@@ -66,16 +76,21 @@ class Call(NamedTuple):
 
 
 def masked(call: Call) -> Any:
-    """np.ma: the mask is `where`. A reduced row is masked if all its entries are."""
+    """np.ma: the mask is `where`. A reduced row is masked if all its entries are.
+
+    Where a function has no `where`, what is masked is -inf, which is as good: it is never drawn,
+    and is no part of any sum.
+    """
     ma: Any = sys.modules["numpy.ma"]
     x: Any = call.x
     mask = np.asarray(ma.getmaskarray(x))
     refuse_out(call.arguments, "a masked array", f"{call.first}.data with where=~{call.first}.mask")
-    changed = {}
-    if mask.any():
-        refuse_hidden_mask(call.arguments, call.first)
+    changed, data = {}, ma.getdata(x, subok=False)
+    if mask.any() and "where" in call.arguments:
         where = mask_of(call.arguments["where"], x.shape)
         changed["where"] = ~mask if where is None else ~mask & where
+    elif mask.any():
+        data = np.where(mask, data.dtype.type(-np.inf) if data.dtype.kind == "f" else -np.inf, data)
     axes = call.axes(x.ndim)
 
     def reduced(part: Any) -> Any:
@@ -86,7 +101,7 @@ def masked(call: Call) -> Any:
         return ma.masked if gone else part[()]
 
     return call.wrap(
-        call.on(ma.getdata(x, subok=False), **changed),
+        call.on(data, **changed),
         like=lambda part: ma.array(part, mask=mask.copy()),
         reduced=reduced,
     )
@@ -169,8 +184,7 @@ def dataarray(call: Call) -> Any:
     changed = same_dims(call.arguments, call.first, x)
     axes = call.axes(x.ndim)
     if call.dim is not None:
-        axes = tuple(x.get_axis_num(dim) for dim in dims_of(call.dim, x.dims, call.first))
-        changed["axis"] = axes
+        changed["axis"] = axes[0] if len(axes) == 1 else axes
     keepdims = bool(call.arguments.get("keepdims", False)) and x.ndim > 0
 
     def reduced(part: Any) -> Any:

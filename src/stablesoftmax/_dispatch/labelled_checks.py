@@ -29,15 +29,6 @@ def refuse_frame(name: str) -> NoReturn:
     )
 
 
-def refuse_hidden_mask(arguments: dict[str, Any], name: str) -> None:
-    """Refuse a mask where the function has no `where` that it could be."""
-    if "where" not in arguments:
-        raise TypeError(
-            f"{name} is a masked array, whose mask this function has no use for: "
-            f"pass {name}.filled(), or {name}.compressed()"
-        )
-
-
 def numeric(dtype: Any, kind: str, name: str) -> None:
     """Refuse a series of anything but numbers."""
     if kind not in "iufc":

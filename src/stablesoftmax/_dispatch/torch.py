@@ -14,20 +14,13 @@ from .._arrays.tensors import COMPLEX, FLOATS, INTEGERS, name_of
 PLAIN = {int, float, bool, str, tuple, type(None)}
 NUMPY_KNOWS = {*FLOATS, *COMPLEX, *INTEGERS, "bool"}  # bfloat16 with the help of ml_dtypes
 
-__all__ = ["has_kernel_road", "through_numpy"]
+__all__ = ["has_kernel", "through_numpy"]
 
 
-def has_kernel_road(*tensors: Any) -> bool:
+def has_kernel(*tensors: Any) -> bool:
     """Whether these torch tensors can be taken for NumPy arrays: on the CPU, with no gradient."""
     torch = sys.modules["torch"]  # an import statement asks more of a module than it seems
-    if torch.compiler.is_compiling():
-        return False
-    core = torch._C  # no public name tells of torch.func, of forward mode, or of fake tensors
-    if core._is_tracing() or core._are_functorch_transforms_active():
-        return False
-    if core._len_torch_dispatch_stack():
-        return False
-    if torch.autograd.forward_ad._current_level >= 0:
+    if torch.compiler.is_compiling() or _is_transformed(torch):
         return False
     recorded = torch.is_grad_enabled()
     for t in tensors:
@@ -38,6 +31,20 @@ def has_kernel_road(*tensors: Any) -> bool:
         if recorded and t.requires_grad:
             return False
     return True
+
+
+def _is_transformed(torch: Any) -> bool:
+    """Whether tensors stand for something else: traced, under torch.func, in forward mode, fake."""
+    core = torch._C
+    try:  # no public name tells; a torch that has renamed one is taken to transform
+        return bool(
+            core._is_tracing()
+            or core._are_functorch_transforms_active()
+            or core._len_torch_dispatch_stack()
+            or torch.autograd.forward_ad._current_level >= 0
+        )
+    except AttributeError:
+        return True
 
 
 @functools.cache

@@ -19,20 +19,20 @@ __all__ = ["log_softmax", "logsumexp", "softmax"]
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
-def front_door(op: int) -> Callable[[Function], Function]:
+def compiled_entry(op: int) -> Callable[[Function], Function]:
     """Let compiled code answer the small contiguous call; every other one it hands on."""
 
     def decorate(function: Function) -> Function:
-        door = _core.front_door(function, op)
+        entry = _core.entry(function, op)
         # torch.compile cannot look into compiled code: this tells it to follow the function.
-        door.__dict__["__script_if_tracing_wrapper"] = True
-        door.__dict__["__original_fn"] = function
-        return door
+        entry.__dict__["__script_if_tracing_wrapper"] = True
+        entry.__dict__["__original_fn"] = function
+        return entry
 
     return decorate
 
 
-@front_door(_core.SOFTMAX)
+@compiled_entry(_core.SOFTMAX)
 @every_array(tensors.softmax)
 def softmax(
     x: ArrayLike,
@@ -108,7 +108,7 @@ def softmax(
     their labels; a missing value is a NaN. Tensors on the CPU that need no gradient are computed by
     the kernels, without a copy; all others in their own library, on their device, where they are
     differentiable and traceable (``jax.jit``, ``torch.compile``), in the precision of their dtype
-    (float32 for a half), and off by a few ULP more. `which` tells.
+    (float32 for a half), and off by a few ULP more. `backend_of` tells.
 
     References
     ----------
@@ -137,7 +137,7 @@ def softmax(
     return wrap(rows)
 
 
-@front_door(_core.LOG_SOFTMAX)
+@compiled_entry(_core.LOG_SOFTMAX)
 @every_array(tensors.log_softmax)
 def log_softmax(
     x: ArrayLike,
@@ -296,7 +296,7 @@ def logsumexp(
     return_sign: bool = False,
     **options: Unpack[Options],
 ) -> Any: ...
-@front_door(_core.LOGSUMEXP)
+@compiled_entry(_core.LOGSUMEXP)
 @every_array(tensors.logsumexp, result="reduced")
 def logsumexp(
     x: ArrayLike,

@@ -45,7 +45,7 @@ def validate(
             f"of {library(x)}: leave it out"
         )
     weak = type(b) in (int, float)  # as in NumPy, a plain number widens nothing
-    b = None if b is None else array(b, x, xp)
+    b = None if b is None else array(b, x, xp, "b")
     computed, result = dtypes(xp, x, None if weak else b, dtype)
     if b is not None:
         if weak:

@@ -29,7 +29,7 @@ def validate(
         raise TypeError(
             f"x must be real, got {name_of(x.dtype)}: pass x.real, or differentiate the parts"
         )
-    v = array(v, x, xp)
+    v = array(v, x, xp, vector)
     if name_of(v.dtype) not in FLOATS and name_of(v.dtype) not in INTEGERS:
         raise TypeError(f"{vector} must hold real numbers, got dtype {name_of(v.dtype)}")
     call = validate_softmax(xp, x, axis, keepdims=keepdims, **options)

@@ -31,7 +31,7 @@ def validate_divergence(
     where: Any = None,
 ) -> tuple[TensorArguments, TensorArguments]:
     """Check the arguments of kl_divergence before anything is computed."""
-    q_logits = array(q_logits, p_logits, xp)
+    q_logits = array(q_logits, p_logits, xp, "q_logits")
     real(xp, p_logits, "p_logits")
     real(xp, q_logits, "q_logits")
     p, q = broadcast(xp, p_logits, q_logits, ("p_logits", "q_logits"))

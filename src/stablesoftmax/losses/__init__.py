@@ -14,7 +14,7 @@ from .rows import normalise, normalise_selection, run, run_selection, wrap, wrap
 __all__ = ["cross_entropy", "cross_entropy_with_grad", "selected_log_softmax"]
 
 
-@every_array(tensors.cross_entropy, result="other")
+@every_array(tensors.cross_entropy, result="rows")
 def cross_entropy(
     logits: ArrayLike,
     labels: ArrayLike,
@@ -128,7 +128,7 @@ def cross_entropy(
     return wrap(rows)
 
 
-@every_array(tensors.cross_entropy_with_grad, result=("other", "like"))
+@every_array(tensors.cross_entropy_with_grad, result=("rows", "like"))
 def cross_entropy_with_grad(
     logits: ArrayLike,
     labels: ArrayLike,
@@ -224,7 +224,7 @@ def cross_entropy_with_grad(
     return wrap(rows), rows.result
 
 
-@every_array(tensors.selected_log_softmax, result="other")
+@every_array(tensors.selected_log_softmax, result="rows")
 def selected_log_softmax(
     x: ArrayLike, index: ArrayLike, axis: int = -1, *, temperature: ArrayLike = 1.0
 ) -> Any:

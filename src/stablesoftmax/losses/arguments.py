@@ -125,19 +125,26 @@ def one_a_row(index: tuple[int, ...], shape: tuple[int, ...], axis: int) -> bool
 def class_shape(labels: tuple[int, ...], shape: tuple[int, ...], axis: int) -> None:
     """Check that there is one class a row."""
     batch = without(shape, axis)
-    if labels != batch:
-        raise ValueError(
-            f"labels of classes must have shape {batch}, logits' {shape} without axis {axis}, "
-            f"got {labels}"
-        )
+    if labels == batch:
+        return
+    hint = ""
+    if labels == shape:
+        hint = ": pass labels.astype(float) if they are probabilities"
+    elif len(shape) > 1 and labels == without(shape, 1):  # as torch has them
+        hint = ": axis=1?"
+    raise ValueError(
+        f"labels of classes must have shape {batch}, logits' {shape} without axis {axis}, "
+        f"got {labels}{hint}"
+    )
 
 
 def probability_shape(labels: tuple[int, ...], shape: tuple[int, ...]) -> None:
     """Check that there is one probability for each logit."""
     if labels != shape:
+        swapped = len(labels) == len(shape) + 1 and labels[:-1] == shape
+        hint = ": the logits come first" if swapped else "; classes must be integers"
         raise ValueError(
-            f"labels that are probabilities must have logits' shape {shape}, got {labels}; "
-            "classes must be integers"
+            f"labels that are probabilities must have logits' shape {shape}, got {labels}{hint}"
         )
 
 
@@ -187,7 +194,7 @@ def weights(weight: ArrayLike, count: int) -> Array:
         raise TypeError(f"weight must hold real numbers, got dtype {w.dtype}")
     weight_shape(w.shape, count)
     with np.errstate(all="ignore"):
-        w = np.ascontiguousarray(w, np.float64)
+        w = np.require(w, np.float64, ["C", "A"])
         bad = ~((w >= 0) & (w < np.inf))
     if bad.any():
         raise ValueError(f"weight must be finite and at least 0, {got(w, bad)}")

@@ -61,7 +61,7 @@ def validate_loss(
     axis = one_axis(axis, len(shape), "logits")
     softmax = validate(xp, logits, axis, where=where)
     ignored = integer(ignore_index)
-    labels = array(labels, logits, xp)
+    labels = array(labels, logits, xp, "labels")
     classes = targets = None
     if name_of(labels.dtype) in INTEGERS:
         class_shape(tuple(labels.shape), shape, axis)
@@ -72,7 +72,9 @@ def validate_loss(
         softmax=softmax,
         classes=classes,
         targets=targets,
-        weight=None if weight is None else _weights(xp, array(weight, logits, xp), shape[axis]),
+        weight=None
+        if weight is None
+        else _weights(xp, array(weight, logits, xp, "weight"), shape[axis]),
         label_smoothing=fraction(label_smoothing),
         reduction=reduction_of(reduction),
     )
@@ -85,7 +87,7 @@ def validate_selection(
     real(xp, x, "x")
     axis = one_axis(axis, len(x.shape), "x")
     softmax = validate(xp, x, axis, temperature=temperature)
-    places = array(index, x, xp)
+    places = array(index, x, xp, "index")
     if name_of(places.dtype) not in INTEGERS:
         raise TypeError(f"index must be of an integer dtype, got {name_of(places.dtype)}")
     single = one_a_row(tuple(places.shape), tuple(x.shape), axis)

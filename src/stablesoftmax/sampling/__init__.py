@@ -31,7 +31,7 @@ def _sample_tensor(logits: Any, *args: Any, **options: Any) -> Any:
     return through_host(sample, logits, args, options)
 
 
-@every_array(_sample_tensor, result="other")
+@every_array(_sample_tensor, result="rows")
 def sample(
     logits: ArrayLike,
     size: int | tuple[int, ...] | None = None,

@@ -79,7 +79,10 @@ def _size(size: int | tuple[int, ...] | None) -> tuple[int, ...]:
     if size is None:
         return ()
     sizes = size if isinstance(size, tuple) else (size,)
-    return tuple(_integer(n, 0, "size must be None, an int >= 0 or a tuple of them") for n in sizes)
+    accepted = (
+        "size must be None, an int >= 0 or a tuple of them (the axis comes third, or as axis=)"
+    )
+    return tuple(_integer(n, 0, accepted) for n in sizes)
 
 
 def _top_p(top_p: float) -> float:

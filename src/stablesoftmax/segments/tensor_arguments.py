@@ -10,6 +10,7 @@ from .._arrays.tensors import (
     INTEGERS,
     beside,
     dtypes,
+    from_numpy,
     host,
     indices,
     known,
@@ -75,7 +76,7 @@ def _segments(xp: Any, x: AnyArray, segments: Any, count: int | None) -> tuple[A
     """Return ids, the number of groups, and whether all of them are in range."""
     if not _is_tensor(segments, x):
         ids, count = ids_of(segments, tuple(x.shape), count)
-        return indices(xp, xp.asarray(ids, **beside(x, xp))), count, True
+        return indices(xp, from_numpy(ids, x, xp)), count, True
     _refuse_other_dtypes(segments, "segments")
     one_a_row(tuple(segments.shape), tuple(x.shape))
     if not x.shape[0]:
@@ -104,7 +105,7 @@ def _offsets(xp: Any, x: AnyArray, indptr: Any, count: int | None) -> tuple[AnyA
         held = host(indptr)
         offset_shape(tuple(indptr.shape), count)
     if held is not None:
-        indptr = xp.asarray(offsets_of(held, x.shape[0], count), **beside(x, xp))
+        indptr = from_numpy(offsets_of(held, x.shape[0], count), x, xp)
     offsets = indices(xp, indptr)
     rows = indices(xp, xp.arange(x.shape[0], **beside(x, xp)))
     ids = indices(xp, xp.searchsorted(offsets, rows, side="right")) - 1

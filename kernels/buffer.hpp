@@ -17,11 +17,11 @@ struct Free {
 };
 
 template <class T>
-using Room = std::unique_ptr<T[], Free>;
+using Buffer = std::unique_ptr<T[], Free>;
 
 // Zeros; null where there is no memory.
 template <class T>
-Room<T> room_for(size_t count, size_t items = 1) {
+Buffer<T> buffer_for(size_t count, size_t items = 1) {
     if (count > SIZE_MAX / sizeof(T)) return nullptr;
     const size_t one = 1;  // of nothing, calloc may return null
     void *memory = std::calloc(std::max(items, one), std::max(count * sizeof(T), one));
@@ -33,7 +33,7 @@ Room<T> room_for(size_t count, size_t items = 1) {
         madvise(static_cast<char *>(memory) + (page - into_page), count * sizeof(T) * items - page, MADV_HUGEPAGE);
     }
 #endif
-    return Room<T>(static_cast<T *>(memory));
+    return Buffer<T>(static_cast<T *>(memory));
 }
 
 // Offsets and ids belong to the caller, whose other threads may write to them: none is used but one

@@ -1,4 +1,4 @@
-// `FrontDoor` is a callable that answers the plain call itself (an exact, contiguous NumPy array of a
+// `Entry` is a callable that answers the plain call itself (an exact, contiguous NumPy array of a
 // native dtype, nothing but an axis and perhaps `out`) and hands every other call to the Python function
 // that it wraps.
 #include "binding.hpp"
@@ -12,10 +12,10 @@ namespace {
 constexpr npy_intp release_gil_above = 1 << 14;  // elements
 constexpr npy_intp small_call_below = 1 << 15;   // elements: no threads, nothing to poll for
 
-// The names of the parameters that the front door knows, interned once.
+// The names of the parameters that the compiled entry knows, interned once.
 PyObject *name_axis, *name_out;
 
-struct FrontDoor {
+struct Entry {
     PyObject_HEAD
     vectorcallfunc vectorcall;
     PyObject *function;
@@ -53,9 +53,9 @@ bool read_arguments(PyObject *const *args, size_t nargsf, PyObject *names, Plain
 }
 
 // The axis as a dimension of x; -1 for all of a one-dimensional array. False: let Python decide.
-bool read_axis(const FrontDoor *door, const PlainCall &call, int *axis) {
+bool read_axis(const Entry *entry, const PlainCall &call, int *axis) {
     const int ndim = PyArray_NDIM(call.x);
-    const bool reduces = door->operation == Operation::logsumexp;
+    const bool reduces = entry->operation == Operation::logsumexp;
     if (ndim == 0) return false;
     if (!call.axis) {  // the default: all for logsumexp, the last for the others
         *axis = ndim - 1;
@@ -86,8 +86,8 @@ bool fits(const PlainCall &call, int ndim, const npy_intp *shape) {
     return y + PyArray_NBYTES(out) <= x || x + PyArray_NBYTES(call.x) <= y;
 }
 
-PyObject *wrapped_call(FrontDoor *door, PyObject *const *args, size_t nargsf, PyObject *names) {
-    return PyObject_Vectorcall(door->function, args, nargsf, names);
+PyObject *wrapped_call(Entry *entry, PyObject *const *args, size_t nargsf, PyObject *names) {
+    return PyObject_Vectorcall(entry->function, args, nargsf, names);
 }
 
 // False: interrupted, with an exception set.
@@ -105,16 +105,16 @@ bool compute(Operation operation, Format format, PyArrayObject *x, PyArrayObject
     return finished;
 }
 
-PyObject *front_door_call(PyObject *self, PyObject *const *args, size_t nargsf, PyObject *names) {
-    auto *door = reinterpret_cast<FrontDoor *>(self);
+PyObject *entry_call(PyObject *self, PyObject *const *args, size_t nargsf, PyObject *names) {
+    auto *entry = reinterpret_cast<Entry *>(self);
     PlainCall call;
     Format format;
     int axis;
     if (!read_arguments(args, nargsf, names, &call) || !PyArray_IS_C_CONTIGUOUS(call.x) ||
-        !PyArray_ISALIGNED(call.x) || !format_of(PyArray_DESCR(call.x), &format) || !read_axis(door, call, &axis))
-        return wrapped_call(door, args, nargsf, names);
+        !PyArray_ISALIGNED(call.x) || !format_of(PyArray_DESCR(call.x), &format) || !read_axis(entry, call, &axis))
+        return wrapped_call(entry, args, nargsf, names);
 
-    const bool reduces = door->operation == Operation::logsumexp;
+    const bool reduces = entry->operation == Operation::logsumexp;
     const int ndim = PyArray_NDIM(call.x);
     const npy_intp *dims = PyArray_DIMS(call.x);
     npy_intp shape[NPY_MAXDIMS], outer = 1, inner = 1;
@@ -124,7 +124,7 @@ PyObject *front_door_call(PyObject *self, PyObject *const *args, size_t nargsf, 
         if (d > axis) inner *= dims[d];
         if (!reduces || d != axis) shape[kept++] = dims[d];
     }
-    if (call.out && !fits(call, kept, shape)) return wrapped_call(door, args, nargsf, names);
+    if (call.out && !fits(call, kept, shape)) return wrapped_call(entry, args, nargsf, names);
 
     PyArrayObject *result = call.out;
     if (result) {
@@ -136,122 +136,122 @@ PyObject *front_door_call(PyObject *self, PyObject *const *args, size_t nargsf, 
         if (!result) return nullptr;
     }
     const Slab slab{static_cast<size_t>(outer), static_cast<size_t>(dims[axis]), static_cast<size_t>(inner)};
-    if (!compute(door->operation, format, call.x, result, slab)) {
+    if (!compute(entry->operation, format, call.x, result, slab)) {
         Py_DECREF(result);
         return nullptr;
     }
     return call.out ? reinterpret_cast<PyObject *>(result) : PyArray_Return(result);
 }
 
-int front_door_traverse(PyObject *self, visitproc visit, void *arg) {
-    auto *door = reinterpret_cast<FrontDoor *>(self);
-    Py_VISIT(door->function);
-    Py_VISIT(door->dict);
+int entry_traverse(PyObject *self, visitproc visit, void *arg) {
+    auto *entry = reinterpret_cast<Entry *>(self);
+    Py_VISIT(entry->function);
+    Py_VISIT(entry->dict);
     return 0;
 }
 
-int front_door_clear(PyObject *self) {
-    auto *door = reinterpret_cast<FrontDoor *>(self);
-    Py_CLEAR(door->function);
-    Py_CLEAR(door->dict);
+int entry_clear(PyObject *self) {
+    auto *entry = reinterpret_cast<Entry *>(self);
+    Py_CLEAR(entry->function);
+    Py_CLEAR(entry->dict);
     return 0;
 }
 
-void front_door_dealloc(PyObject *self) {
+void entry_dealloc(PyObject *self) {
     PyObject_GC_UnTrack(self);
-    if (reinterpret_cast<FrontDoor *>(self)->weakrefs) PyObject_ClearWeakRefs(self);
-    front_door_clear(self);
+    if (reinterpret_cast<Entry *>(self)->weakrefs) PyObject_ClearWeakRefs(self);
+    entry_clear(self);
     PyObject_GC_Del(self);
 }
 
-PyObject *front_door_repr(PyObject *self) {
-    return PyUnicode_FromFormat("<function %S>", PyDict_GetItemString(reinterpret_cast<FrontDoor *>(self)->dict, "__qualname__"));
+PyObject *entry_repr(PyObject *self) {
+    return PyUnicode_FromFormat("<function %S>", PyDict_GetItemString(reinterpret_cast<Entry *>(self)->dict, "__qualname__"));
 }
 
 // Methods of a class bind, as those of a function do; pydoc and inspect take it for a routine.
-PyObject *front_door_get(PyObject *self, PyObject *object, PyObject *) {
+PyObject *entry_get(PyObject *self, PyObject *object, PyObject *) {
     if (!object || object == Py_None) return Py_NewRef(self);
     return PyMethod_New(self, object);
 }
 
 // Pickled by name, as a function is.
-PyObject *front_door_reduce(PyObject *self, PyObject *) { return PyObject_GetAttrString(self, "__qualname__"); }
+PyObject *entry_reduce(PyObject *self, PyObject *) { return PyObject_GetAttrString(self, "__qualname__"); }
 
-PyMethodDef front_door_methods[] = {
-    {"__reduce__", front_door_reduce, METH_NOARGS, nullptr},
+PyMethodDef entry_methods[] = {
+    {"__reduce__", entry_reduce, METH_NOARGS, nullptr},
     {nullptr, nullptr, 0, nullptr},
 };
 
-PyMemberDef front_door_members[] = {
-    {"__wrapped__", T_OBJECT, offsetof(FrontDoor, function), READONLY, nullptr},
-    {"__dictoffset__", T_PYSSIZET, offsetof(FrontDoor, dict), READONLY, nullptr},
-    {"__weaklistoffset__", T_PYSSIZET, offsetof(FrontDoor, weakrefs), READONLY, nullptr},
-    {"__vectorcalloffset__", T_PYSSIZET, offsetof(FrontDoor, vectorcall), READONLY, nullptr},
+PyMemberDef entry_members[] = {
+    {"__wrapped__", T_OBJECT, offsetof(Entry, function), READONLY, nullptr},
+    {"__dictoffset__", T_PYSSIZET, offsetof(Entry, dict), READONLY, nullptr},
+    {"__weaklistoffset__", T_PYSSIZET, offsetof(Entry, weakrefs), READONLY, nullptr},
+    {"__vectorcalloffset__", T_PYSSIZET, offsetof(Entry, vectorcall), READONLY, nullptr},
     {nullptr, 0, 0, 0, nullptr},
 };
 
-PyGetSetDef front_door_getset[] = {
+PyGetSetDef entry_getset[] = {
     {"__dict__", PyObject_GenericGetDict, PyObject_GenericSetDict, nullptr, nullptr},
     {nullptr, nullptr, nullptr, nullptr, nullptr},
 };
 
-PyType_Slot front_door_slots[] = {
-    {Py_tp_dealloc, reinterpret_cast<void *>(front_door_dealloc)},
-    {Py_tp_traverse, reinterpret_cast<void *>(front_door_traverse)},
-    {Py_tp_clear, reinterpret_cast<void *>(front_door_clear)},
+PyType_Slot entry_slots[] = {
+    {Py_tp_dealloc, reinterpret_cast<void *>(entry_dealloc)},
+    {Py_tp_traverse, reinterpret_cast<void *>(entry_traverse)},
+    {Py_tp_clear, reinterpret_cast<void *>(entry_clear)},
     {Py_tp_call, reinterpret_cast<void *>(PyVectorcall_Call)},
-    {Py_tp_repr, reinterpret_cast<void *>(front_door_repr)},
-    {Py_tp_descr_get, reinterpret_cast<void *>(front_door_get)},
-    {Py_tp_methods, front_door_methods},
-    {Py_tp_members, front_door_members},
-    {Py_tp_getset, front_door_getset},
+    {Py_tp_repr, reinterpret_cast<void *>(entry_repr)},
+    {Py_tp_descr_get, reinterpret_cast<void *>(entry_get)},
+    {Py_tp_methods, entry_methods},
+    {Py_tp_members, entry_members},
+    {Py_tp_getset, entry_getset},
     {0, nullptr},
 };
 
-PyType_Spec front_door_spec = {
-    "stablesoftmax._core.FrontDoor", sizeof(FrontDoor), 0,
+PyType_Spec entry_spec = {
+    "stablesoftmax._core.Entry", sizeof(Entry), 0,
     Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_HAVE_VECTORCALL | Py_TPFLAGS_METHOD_DESCRIPTOR |
         Py_TPFLAGS_DISALLOW_INSTANTIATION,
-    front_door_slots};
+    entry_slots};
 
-PyTypeObject *front_door_type;
+PyTypeObject *entry_type;
 
-bool copy_attribute(FrontDoor *door, const char *name) {
-    PyObject *value = PyObject_GetAttrString(door->function, name);
+bool copy_attribute(Entry *entry, const char *name) {
+    PyObject *value = PyObject_GetAttrString(entry->function, name);
     if (!value) return false;
-    bool stored = PyDict_SetItemString(door->dict, name, value) == 0;
+    bool stored = PyDict_SetItemString(entry->dict, name, value) == 0;
     Py_DECREF(value);
     return stored;
 }
 
 }  // namespace
 
-PyObject *front_door(PyObject *, PyObject *args) {
+PyObject *entry(PyObject *, PyObject *args) {
     PyObject *function;
     int operation;
-    if (!PyArg_ParseTuple(args, "Oi:front_door", &function, &operation)) return nullptr;
+    if (!PyArg_ParseTuple(args, "Oi:entry", &function, &operation)) return nullptr;
     if (operation < 0 || operation >= static_cast<int>(operations))
         return PyErr_Format(PyExc_ValueError, "operation: %d; expected 0 to %d", operation, static_cast<int>(operations) - 1);
-    auto *door = PyObject_GC_New(FrontDoor, front_door_type);
-    if (!door) return nullptr;
-    door->vectorcall = front_door_call;
-    door->function = Py_NewRef(function);
-    door->weakrefs = nullptr;
-    door->operation = static_cast<Operation>(operation);
-    door->dict = PyDict_New();
-    PyObject_GC_Track(reinterpret_cast<PyObject *>(door));
-    bool complete = door->dict;
+    auto *entry = PyObject_GC_New(Entry, entry_type);
+    if (!entry) return nullptr;
+    entry->vectorcall = entry_call;
+    entry->function = Py_NewRef(function);
+    entry->weakrefs = nullptr;
+    entry->operation = static_cast<Operation>(operation);
+    entry->dict = PyDict_New();
+    PyObject_GC_Track(reinterpret_cast<PyObject *>(entry));
+    bool complete = entry->dict;
     for (const char *name : {"__name__", "__qualname__", "__module__", "__doc__"})
-        complete = complete && copy_attribute(door, name);
-    if (!complete) Py_CLEAR(door);
-    return reinterpret_cast<PyObject *>(door);
+        complete = complete && copy_attribute(entry, name);
+    if (!complete) Py_CLEAR(entry);
+    return reinterpret_cast<PyObject *>(entry);
 }
 
-bool add_front_door(PyObject *module) {
+bool add_entry(PyObject *module) {
     name_axis = PyUnicode_InternFromString("axis");
     name_out = PyUnicode_InternFromString("out");
-    front_door_type = reinterpret_cast<PyTypeObject *>(PyType_FromModuleAndSpec(module, &front_door_spec, nullptr));
-    return name_axis && name_out && front_door_type && PyModule_AddType(module, front_door_type) == 0;
+    entry_type = reinterpret_cast<PyTypeObject *>(PyType_FromModuleAndSpec(module, &entry_spec, nullptr));
+    return name_axis && name_out && entry_type && PyModule_AddType(module, entry_type) == 0;
 }
 
 }  // namespace stablesoftmax
