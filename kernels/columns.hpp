@@ -251,25 +251,46 @@ struct ColumnTask {
         }
     }
 
-    // Columns of equal elements: each gets 1 / n. The sum tells of most that they are not.
+    // Columns whose elements are equal, but for -inf: each has the same share. Of most columns their minimum
+    // or their sum tells that they are not.
     void tie_equal() {
+        constexpr T nothing = -std::numeric_limits<T>::infinity();
         Bits<T> equal[vectors];
-        Bits<T> found{};
+        bool found = false;
         for (size_t v = 0; v < vectors; ++v) {
             equal[v] = settled[v] & (extreme[v] == guess[v]);
-            if (!any(equal[v])) continue;
-            const Vector<T> own = exponential(v).template value<false>(guess[v], Vector<T>{});
-            const Vector<T> most = own * (static_cast<T>(length) * static_cast<T>(nearly_equal));
-            equal[v] &= sums[v].rounded() <= most;
-            found |= equal[v];
+            if (any(equal[v])) {
+                const Vector<T> own = exponential(v).template value<false>(guess[v], Vector<T>{});
+                equal[v] &= sums[v].rounded() <= own * (static_cast<T>(length) * static_cast<T>(nearly_equal));
+            }
+            equal[v] |= settled[v] & (extreme[v] == nothing);
+            found |= any(equal[v]);
         }
-        if (!any(found)) return;
-        for (size_t i = 0; i < length; ++i)
-            for (size_t v = 0; v < vectors; ++v) equal[v] &= load_x(i, v) == guess[v];
+        if (found) count_equal(equal);
+    }
+
+    __attribute__((noinline)) void count_equal(Bits<T> (&equal)[vectors]) {
+        constexpr T nothing = -std::numeric_limits<T>::infinity();
+        Vector<T> value[vectors];
+        Bits<T> count[vectors]{};
+        for (Vector<T> &each : value) each = broadcast(nothing);
+        for (size_t i = 0; i < length; ++i) {
+            Bits<T> left{};
+            for (size_t v = 0; v < vectors; ++v) {
+                const Vector<T> x = load_x(i, v);
+                value[v] = value[v] == nothing ? x : value[v];
+                count[v] -= x == value[v];  // true is -1; of -inf, too, until there is another
+                count[v] = value[v] == nothing ? Bits<T>{} : count[v];
+                equal[v] &= (x == value[v]) | (x == nothing);
+                left |= equal[v];
+            }
+            if (!any(left)) return;
+        }
         for (size_t v = 0; v < vectors; ++v) {
             tied[v] |= equal[v];
-            peak[v] = equal[v] ? guess[v] : peak[v];
-            share[v] = equal[v] ? broadcast(equal_share<T>(length)) : share[v];
+            peak[v] = equal[v] ? value[v] : peak[v];
+            for (size_t c = 0; c < W; ++c)
+                if (equal[v][c]) share[v][c] = equal_share<T>(static_cast<size_t>(count[v][c]));
         }
     }
 

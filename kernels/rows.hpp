@@ -219,29 +219,55 @@ struct RowTask {
         return {Extreme<Operation::logsumexp>::along<T>(max)[0], any(nan)};
     }
 
-    // Whether all elements are equal. The sum tells of most rows that they are not.
-    bool is_equal() {
-        if (total.extreme[0] != guess[0]) return false;  // the minimum, and an element
-        const T own = first_lane(Exponential<T, false, coarse>(shift).template value<false>(guess, Vector<T>{}));
-        if (!(rounded(total.sum)[0] <= own * static_cast<T>(length) * static_cast<T>(nearly_equal))) return false;
-        return !differs();
+    // The elements that are not -inf, if all of them are equal: each has the same share, which no sum of rounded
+    // exponentials gives. Of most rows their minimum or their sum tells that they are not.
+    struct Equal {
+        T value = 0;
+        size_t count = 0;  // 0: they are not
+    };
+
+    Equal equal_elements() {
+        constexpr T nothing = -std::numeric_limits<T>::infinity();
+        if (total.extreme[0] != nothing) {
+            if (total.extreme[0] != guess[0]) return {};
+            const T own = first_lane(Exponential<T, false, coarse>(shift).template value<false>(guess, Vector<T>{}));
+            if (!(rounded(total.sum)[0] <= own * static_cast<T>(length) * static_cast<T>(nearly_equal))) return {};
+        }
+        return counted_equal();
     }
 
-    __attribute__((noinline, cold)) bool differs() {
-        Bits<T> found{};
-        T first = 0, first_low = 0;
-        for_blocks(length, [&](size_t begin, size_t count) {
+    __attribute__((noinline)) Equal counted_equal() {
+        constexpr T nothing = -std::numeric_limits<T>::infinity();
+        Equal equal{nothing, 0};
+        T low = 0;
+        for (size_t begin = 0; begin < length; begin += block_size) {
+            const size_t count = length - begin < block_size ? length - begin : block_size;
             Chunk<S> block = source->chunk(begin, count);
-            if (begin == 0) {
-                first = first_lane(load_first(block.x, 1));
-                if constexpr (with_low) first_low = block.low[0];
-            }
+            Bits<T> other{}, matches{};
+            auto compare = [&](size_t i, size_t lanes) __attribute__((always_inline)) {
+                Vector<T> x = load_lanes(block.x + i, lanes);
+                if (lanes < Lanes<T>::count) x = first_lanes<T>(x, lanes, nothing);
+                if (equal.value == nothing)
+                    for (size_t j = 0; j < lanes && equal.value == nothing; ++j)
+                        if (x[j] != nothing) {
+                            equal.value = x[j];
+                            if constexpr (with_low) low = block.low[i + j];
+                        }
+                if (equal.value == nothing) return;
+                matches -= x == equal.value;  // true is -1
+                other |= (x != equal.value) & (x != nothing);
+                if constexpr (with_low) other |= (x == equal.value) & (load(block.low + i) != low);
+            };
+            bool differs = false;
             for_vectors<T>(count, [&](size_t i, size_t lanes) {
-                found |= load_lanes(block.x + i, lanes) != first;
-                if constexpr (with_low) found |= first_lanes<T>(load(block.low + i) - first_low, lanes) != 0;
+                if (differs) return;
+                compare(i, lanes);
+                differs = any(other);
             });
-        });
-        return any(found);
+            if (differs) return {};
+            for (size_t j = 0; j < Lanes<T>::count; ++j) equal.count += static_cast<size_t>(matches[j]);
+        }
+        return equal;
     }
 
     void find_low_of_max() {
@@ -340,13 +366,6 @@ struct RowTask {
         });
     }
 
-    void write_equal() {
-        const Vector<T> share = broadcast(equal_share<T>(length));
-        emit([&](Source &, Out *y, size_t, size_t count) {
-            for_vectors<T>(count, [&](size_t i, size_t lanes) { store_lanes(y + i, share, lanes); });
-        });
-    }
-
     void write_one(T value) {
         store_first(sink->chunk(0), broadcast(value), 1);
         sink->flush(0, 1);
@@ -414,7 +433,8 @@ struct RowTask {
     void write() {
         if (!measured) return write_degenerate();
         if constexpr (op == Operation::softmax) {
-            if (is_equal()) return write_equal();
+            if (const Equal equal = equal_elements(); equal.count > 0)
+                return fill({equal.value, equal_share<T>(equal.count)}, false);
             bool plain = (total.extreme >= lowest_normal<T>(guess, rounded(total.sum)))[0];
             plain ? write_softmax<false>() : write_softmax<true>();
         } else if constexpr (op == Operation::log_softmax) {

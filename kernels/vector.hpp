@@ -117,11 +117,11 @@ INLINE Vector<T> swapped(Vector<T> v, std::integral_constant<size_t, half>) {
     return swap_halves<Vector<T>, half>(v, std::make_index_sequence<Lanes<T>::count>{});
 }
 
-// v in the first `count` lanes, 0 in the others, whatever they hold.
+// v in the first `count` lanes, 0 or `other` in the others, whatever they hold.
 template <class T>
-INLINE Vector<T> first_lanes(Vector<T> v, size_t count) {
+INLINE Vector<T> first_lanes(Vector<T> v, size_t count, T other = 0) {
     Bits<T> keep = lane_numbers<T>() < static_cast<decltype(Bits<T>{}[0] + 0)>(count);
-    return keep ? v : Vector<T>{};
+    return keep ? v : broadcast(other);
 }
 
 template <class Mask>

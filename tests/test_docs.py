@@ -2,11 +2,14 @@
 
 import doctest
 import importlib.util
+import inspect
 import pkgutil
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
+from calls import CALLS, call
 
 import stablesoftmax
 from stablesoftmax import accuracy
@@ -59,7 +62,8 @@ def test_page_runs(page):
     code = python_blocks(text, missing)
     test = doctest.DocTestParser().get_doctest(code, {}, page.name, str(page), 0)
     assert test.examples
-    run(test)
+    with np.errstate(all="ignore"):  # pages show what overflows; NumPy warns of it
+        run(test)
     if missing:
         pytest.skip(f"the rest of {page.name} ran; some needs {', '.join(missing)}")
 
@@ -102,3 +106,24 @@ def test_links_lead_somewhere(page):
     text = page.read_text(encoding="utf-8")
     for target in re.findall(r"\]\((?!https?://|#)([^)#]+)", text):
         assert (page.parent / target).exists(), f"{short(page)} links to {target}"
+
+
+OPTIONS = ("axis", "where", "temperature", "out", "dtype", "keepdims", "undefined")
+
+
+def test_the_table_of_options_is_what_the_signatures_say():
+    text = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+    header, _, *rows = re.findall(r"^\|(.*)\|$", text, re.M)
+    columns = [cell.strip() for cell in header.split("|")]
+    table = {}
+    for row in rows:
+        name, *cells = (cell.strip() for cell in row.split("|"))
+        table[name.strip("`")] = dict(zip(columns[1:], cells, strict=True))
+    assert list(table) == list(CALLS)
+    for name, cells in table.items():
+        parameters = inspect.signature(getattr(stablesoftmax, name)).parameters
+        for option in OPTIONS:
+            assert (cells[option] == "✓") == (option in parameters), f"{name}, {option}"
+        if cells["axis tuple"] == "4":
+            with pytest.raises(TypeError, match="axis must be an int"):
+                call(name, CALLS[name][0], axis=(0, 1))

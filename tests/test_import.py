@@ -1,6 +1,9 @@
 """What importing the package loads, and what it shows."""
 
 import importlib.metadata
+import inspect
+import pydoc
+import typing
 
 import pytest
 from conftest import python
@@ -9,6 +12,7 @@ import stablesoftmax
 
 PUBLIC = [
     "UndefinedSoftmaxError",
+    "backend_of",
     "clip_by_global_norm",
     "clip_by_value",
     "cross_entropy",
@@ -35,7 +39,6 @@ PUBLIC = [
     "softmax",
     "softmax_jvp",
     "softmax_vjp",
-    "backend_of",
 ]
 
 LOADED = """
@@ -104,7 +107,7 @@ def test_a_call_loads_nothing(prepare, x):
     assert python(CALLED.format(prepare=prepare, x=x)).stdout.split() == ["done"]
 
 
-def test_another_road_loads_what_it_needs():
+def test_another_backend_loads_what_it_needs():
     """The test above can fail."""
     pytest.importorskip("array_api_strict", reason="array-api-strict is not installed")
     code = CALLED.format(prepare="import array_api_strict", x="array_api_strict.ones(3)")
@@ -128,6 +131,23 @@ def test_public_names():
         "training",
     }
     assert shown - loaded - {"accuracy", "testing"} == set(PUBLIC)
+
+
+def test_dir_shows_public_names():
+    """And `testing` and `accuracy` are there without an import of their own."""
+    assert dir(stablesoftmax) == sorted([*PUBLIC, "__version__", "accuracy", "testing"])
+    code = "import stablesoftmax as ss; print(ss.testing.__name__, ss.accuracy.__name__)"
+    assert python(code).stdout == "stablesoftmax.testing stablesoftmax.accuracy\n"
+
+
+@pytest.mark.parametrize("name", [name for name in PUBLIC if name[0].islower()])
+def test_functions_can_be_looked_into(name):
+    """By editors, help() and type checkers at run time, compiled or not."""
+    function = getattr(stablesoftmax, name)
+    hints = typing.get_type_hints(function)
+    assert set(inspect.signature(function).parameters) == set(hints) - {"return"}
+    assert inspect.isroutine(function)
+    assert pydoc.render_doc(function).splitlines()[2].replace("\b", "")
 
 
 def test_version():

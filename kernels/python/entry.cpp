@@ -241,7 +241,7 @@ PyObject *entry(PyObject *, PyObject *args) {
     entry->dict = PyDict_New();
     PyObject_GC_Track(reinterpret_cast<PyObject *>(entry));
     bool complete = entry->dict;
-    for (const char *name : {"__name__", "__qualname__", "__module__", "__doc__"})
+    for (const char *name : {"__name__", "__qualname__", "__module__", "__doc__", "__annotations__"})
         complete = complete && copy_attribute(entry, name);
     if (!complete) Py_CLEAR(entry);
     return reinterpret_cast<PyObject *>(entry);

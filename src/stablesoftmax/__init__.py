@@ -1,5 +1,7 @@
 """softmax, log_softmax and logsumexp for NumPy: never NaN by overflow, right to 2 ULP, fast."""
 
+from typing import Any
+
 from ._dispatch import backend_of
 from .errors import UndefinedSoftmaxError
 from .functions import log_softmax, logsumexp, softmax
@@ -52,12 +54,22 @@ __all__ = [
 
 __version__: str
 
+_LAZY = ("accuracy", "testing")  # modules that most programs never need
 
-def __getattr__(name: str) -> str:
+
+def __getattr__(name: str) -> Any:
     # The installed metadata is the one place that knows the version; reading it costs more time
     # than the rest of this import, so it waits until somebody asks.
     if name == "__version__":
         from importlib.metadata import version
 
         return version("stablesoftmax")
+    if name in _LAZY:
+        from importlib import import_module
+
+        return import_module(f".{name}", __name__)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, *_LAZY, "__version__"])

@@ -6,7 +6,7 @@ The libraries are not imported for that; an attribute tells their arrays apart.
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeAlias, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Protocol, TypeAlias, TypeVar, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -22,9 +22,11 @@ __all__ = [
     "PandasLike",
     "PolarsLike",
     "Reducing",
+    "Reduction",
     "Reshaping",
     "SameKind",
     "Tensor",
+    "UndefinedPolicy",
     "Xarray",
 ]
 
@@ -37,6 +39,10 @@ Numpy = TypeVar("Numpy", covariant=True)
 
 Dims: TypeAlias = "Hashable | Sequence[Hashable]"
 Masked: TypeAlias = "numpy.ma.MaskedArray[Any, Any]"
+
+
+UndefinedPolicy: TypeAlias = Literal["nan", "zero", "uniform", "raise"]
+Reduction: TypeAlias = Literal["mean", "sum", "none"]
 
 
 class TensorLike(Protocol):

@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeAlias, TypedDict, TypeVar, Unpack, overload
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from .. import _core
-from .._arrays.typing import Dims, PandasLike, PolarsLike, Tensor, Xarray
+from .._arrays.typing import Dims, PandasLike, PolarsLike, Tensor, UndefinedPolicy, Xarray
 from .._dispatch import every_array
 from . import tensors
 from .arguments import validate
@@ -42,7 +42,7 @@ def softmax(
     temperature: ArrayLike = 1.0,
     out: NDArray[Any] | None = None,
     dtype: DTypeLike | None = None,
-    undefined: str = "nan",
+    undefined: UndefinedPolicy = "nan",
 ) -> NDArray[Any]:
     r"""Exponentials divided by their sum: positive numbers that add up to 1.
 
@@ -147,7 +147,7 @@ def log_softmax(
     temperature: ArrayLike = 1.0,
     out: NDArray[Any] | None = None,
     dtype: DTypeLike | None = None,
-    undefined: str = "nan",
+    undefined: UndefinedPolicy = "nan",
 ) -> NDArray[Any]:
     r"""Logarithm of the softmax, without a detour through its rounding.
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from numpy.typing import ArrayLike, NDArray
 
+from .._arrays.typing import Reduction
 from .._dispatch import every_array
 from . import tensors
 from .arguments import validate_loss, validate_selection
@@ -24,7 +25,7 @@ def cross_entropy(
     ignore_index: int = -100,
     label_smoothing: float = 0.0,
     where: ArrayLike | None = None,
-    reduction: str = "mean",
+    reduction: Reduction = "mean",
 ) -> Any:
     r"""Negative log-likelihood of labels under the softmax of logits.
 
@@ -72,7 +73,7 @@ def cross_entropy(
 
     See Also
     --------
-    cross_entropy_with_grad : The gradient in the same go.
+    cross_entropy_with_grad : The gradient in the same pass.
     selected_log_softmax : The same for several classes of a row, and with a temperature.
 
     Notes
@@ -138,7 +139,7 @@ def cross_entropy_with_grad(
     ignore_index: int = -100,
     label_smoothing: float = 0.0,
     where: ArrayLike | None = None,
-    reduction: str = "mean",
+    reduction: Reduction = "mean",
 ) -> tuple[Any, NDArray[Any]]:
     r"""Cross-entropy and its gradient with respect to the logits.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations  # or the annotations would load numpy.random
 
 from math import prod
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -16,9 +16,6 @@ from .._dispatch import every_array
 from ..functions.rows import Rows, normalise, probabilities
 from .arguments import Sampling, validate
 from .tensors import through_host
-
-if TYPE_CHECKING:
-    from numpy.random import Generator
 
 __all__ = ["sample"]
 
@@ -41,7 +38,7 @@ def sample(
     top_k: int | None = None,
     top_p: float | None = None,
     min_p: float | None = None,
-    rng: Generator | int | None = None,
+    rng: np.random.Generator | int | None = None,
 ) -> NDArray[np.int64]:
     r"""Draw classes at random, with the probabilities that their logits stand for.
 
@@ -57,8 +54,8 @@ def sample(
         The axis that the classes lie on.
     temperature : array_like, default 1.0
         T, by which the logits are divided: a number, or an array that broadcasts against `logits`
-        with `axis` reduced to 1. 0 draws the maximum, one of those that tie being as likely as
-        another, and inf any class but those of -inf.
+        with `axis` reduced to 1. 0 draws the maximum (of several, each is as likely), inf any
+        class but those of -inf.
     top_k : int, optional
         Draw from the `top_k` largest logits, and from those that tie with the last of them.
     top_p : float, optional
@@ -198,7 +195,7 @@ def _keep_min_p(p: Array, min_p: float) -> None:
     np.copyto(p, 0, where=p < min_p * p.max(axis=-1, keepdims=True))
 
 
-def _draw(p: Array, count: int, rng: Generator) -> NDArray[np.int64]:
+def _draw(p: Array, count: int, rng: np.random.Generator) -> NDArray[np.int64]:
     """Draw `count` columns for each row of p, which is overwritten by its cumulative sum."""
     n = p.shape[-1]
     total = np.cumsum(p, axis=-1, out=p).ravel()
