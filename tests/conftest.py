@@ -1,6 +1,7 @@
 """What the tests of the Python side share."""
 
 import gc
+import itertools
 import os
 import subprocess
 import sys
@@ -67,6 +68,20 @@ def last_axis(name):
 
     call.__name__ = name
     return call
+
+
+def in_turn(functions, **values):
+    """Each combination of the values with one of the functions, and every pair of all in some case.
+
+    The place of the function is the sum of the places of the values: where one list is as long as
+    `functions`, each value of the others meets every function.
+    """
+    cases = []
+    for places in itertools.product(*(range(len(v)) for v in values.values())):
+        name = functions[sum(places) % len(functions)]
+        chosen = [v[i] for v, i in zip(values.values(), places, strict=True)]
+        cases.append(pytest.param(last_axis(name), *chosen, id="-".join(map(str, (name, *chosen)))))
+    return pytest.mark.parametrize(("function", *values), cases)
 
 
 def python(code, *, environment=None, timeout=300):

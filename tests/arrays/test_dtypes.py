@@ -54,11 +54,6 @@ def test_as_array_passes_on_the_errors_of_others():
         dtypes.as_array(Broken(), "x")
 
 
-@pytest.mark.parametrize("kind", "bhilqBHILQ")
-def test_floating_integer(kind):
-    assert dtypes.floating(np.dtype(kind), "x") == np.float64
-
-
 @pytest.mark.parametrize("kind", "efdgFDG")
 def test_floating_is_native(kind):
     dtype = np.dtype(kind)

@@ -2,6 +2,7 @@
 
 import gc
 import inspect
+import itertools
 import pickle
 import tracemalloc
 import types
@@ -9,7 +10,7 @@ import types
 import ml_dtypes
 import numpy as np
 import pytest
-from conftest import FLOATS, LEVELS, bits, normal, rerun_at_level
+from conftest import FLOATS, LEVELS, bits, in_turn, normal, rerun_at_level
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -33,6 +34,19 @@ REDUCES = (
     "(x, axis=None, *, b=None, return_sign=False, keepdims=False, where=None, out=None, dtype=None)"
 )
 SIGNATURES = {softmax: MAPS, log_softmax: MAPS, logsumexp: REDUCES}
+ALL = [public.__name__ for public in FUNCTIONS]
+DTYPES = list(FLOATS.values())
+
+
+def test_in_turn():
+    """No pair of values is left out, though most of the triples are."""
+    values = {"dtype": "abcd", "n": range(17), "axis": (0, 1)}
+    cases = in_turn(ALL, **values).args[1]
+    assert len(cases) == 4 * 17 * 2
+    met = [(case.values[0].__name__, *case.values[1:]) for case in cases]
+    for i, j in itertools.combinations(range(4), 2):
+        every = itertools.product(*([ALL, *values.values()][k] for k in (i, j)))
+        assert {(case[i], case[j]) for case in met} == set(every)
 
 
 # ---- as functions --------------------------------------------------------------------------
@@ -95,9 +109,9 @@ def test_bfloat16(function):
 
 
 @pytest.mark.parametrize("x", [3, 3.0, np.float64(3), np.array(3.0), np.int8(3), [3.0], (3,)])
-@pytest.mark.parametrize("axis", [None, 0, -1])
-def test_scalars(x, axis):
-    for public, expected in ((softmax, 1.0), (log_softmax, 0.0), (logsumexp, 3.0)):
+def test_scalars(x):
+    ones = ((softmax, 1.0), (log_softmax, 0.0), (logsumexp, 3.0))
+    for axis, (public, expected) in itertools.product((None, 0, -1), ones):
         result = public(x, axis)
         assert result == expected
         scalar = np.ndim(x) == 0 or public is logsumexp
@@ -130,12 +144,11 @@ def test_subclasses_are_taken_as_arrays(function):
 # ---- dtype= --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", FLOATS)
-def test_dtype_computes_as_wide(function, dtype, name):
+@in_turn(ALL, dtype=DTYPES, asked=DTYPES)
+def test_dtype_computes_as_wide(function, dtype, asked):
     """In the wider of both, and with one rounding at the end."""
     x = normal((5, 40), dtype, 3)
-    asked = FLOATS[name]
-    same_size = {dtype.name, name} == {"float16", "bfloat16"}
+    same_size = {dtype.name, asked.name} == {"float16", "bfloat16"}
     wide = np.dtype(np.float32) if same_size else np.promote_types(dtype, asked)
     result = function(x, dtype=asked)
     assert result.dtype == asked
@@ -168,8 +181,7 @@ AXES = [None, 0, 1, 2, -1, -2, -3, (), (0,), (2,), (0, 1), (1, 2), (0, 2), (-1, 
 
 
 @pytest.mark.parametrize("axis", AXES, ids=str)
-@pytest.mark.parametrize("keepdims", [False, True])
-def test_axes(dtype, axis, keepdims):
+def test_axes(dtype, axis):
     """Every set of axes is one row after the other, the axes in ascending order."""
     x = normal((3, 4, 5), dtype)
     axes = sorted({i % 3 for i in (range(3) if axis is None else np.atleast_1d(axis).astype(int))})
@@ -181,10 +193,11 @@ def test_axes(dtype, axis, keepdims):
         expected = np.stack([public(row) for row in rows])
         expected = expected.reshape([x.shape[i] for i in batch + axes]).transpose(back)
         assert bits(public(x, axis)) == bits(expected)
-    shape = np.sum(x.astype(float), axis=axis, keepdims=keepdims).shape
-    result = logsumexp(x, axis, keepdims=keepdims)
-    assert result.shape == shape
-    assert bits(result) == bits(np.array([logsumexp(row) for row in rows]))
+    expected = bits(np.array([logsumexp(row) for row in rows]))
+    for keepdims in (False, True):
+        result = logsumexp(x, axis, keepdims=keepdims)
+        assert result.shape == np.sum(x.astype(float), axis=axis, keepdims=keepdims).shape
+        assert bits(result) == expected
 
 
 # ---- layouts -------------------------------------------------------------------------------
@@ -219,7 +232,7 @@ def layouts(rows):
     yield "slice of rows", np.pad(rows, ((0, 0), (1, 2)))[:, 1:-2]
 
 
-@pytest.mark.parametrize("n", LENGTHS)
+@in_turn(ALL, dtype=DTYPES, n=LENGTHS)
 def test_rows_have_the_same_bits_in_every_layout(function, dtype, n):
     rows = normal((9, n), dtype, 10, seed=n)
     alone = [bits(function(row)) for row in rows]
@@ -232,15 +245,15 @@ def test_rows_have_the_same_bits_in_every_layout(function, dtype, n):
         assert [bits(row) for row in whole.reshape(9, -1)] == alone
 
 
-@pytest.mark.parametrize("n", LENGTHS)
-def test_outs_have_the_same_bits_in_every_layout(mapping, dtype, n):
+@in_turn(["softmax", "log_softmax"], dtype=DTYPES, n=LENGTHS)
+def test_outs_have_the_same_bits_in_every_layout(function, dtype, n):
     rows = normal((9, n), dtype, 10, seed=n)
-    expected = bits(mapping(rows))
+    expected = bits(function(rows))
     for name, x in layouts(rows):
-        assert mapping(x, out=x) is x
+        assert function(x, out=x) is x
         assert bits(x.astype(dtype)) == expected, f"in place, {name}"
     for name, out in layouts(np.zeros_like(rows)):
-        assert mapping(rows, out=out) is out
+        assert function(rows, out=out) is out
         assert bits(out.astype(dtype)) == expected, f"out, {name}"
 
 
@@ -317,8 +330,7 @@ def test_broadcast_input(function, dtype):
 # ---- out -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("shift", [1, 7, 40, 120])
-@pytest.mark.parametrize("axis", [0, 1, None])
+@in_turn(ALL, dtype=DTYPES, shift=(1, 7, 40, 120), axis=(0, 1, None))
 def test_out_overlaps_x(function, dtype, shift, axis):
     x = normal((20, 40), dtype)
     expected = function(x, axis)
@@ -351,21 +363,21 @@ def test_out_overlaps_the_other_arguments():
     assert bits(logsumexp(np.ones((50, 40)), 0, b=b, out=b)) == bits(expected)
 
 
-@pytest.mark.parametrize("name", [*FLOATS, ">f4", ">f8", "g", "D"])
-def test_out_of_another_dtype(function, dtype, name):
+@in_turn(ALL, dtype=DTYPES, other=[*DTYPES, ">f4", ">f8", "g", "D"])
+def test_out_of_another_dtype(function, dtype, other):
     """It takes the result as it would have been, rounded to it."""
     x = normal((3, 40), dtype)
     expected = function(x)
-    out = np.zeros(expected.shape, FLOATS.get(name, name))
+    out = np.zeros(expected.shape, other)
     assert function(x, out=out) is out
     assert bits(out) == bits(expected.astype(out.dtype))
 
 
-@pytest.mark.parametrize("x", [3.0, 3, np.float32(3), 3j])
-def test_out_of_a_scalar(function, x):
-    out = np.zeros((), np.result_type(x, np.float32))
-    assert function(x, None, out=out) is out
-    assert out == function(x, None)
+def test_out_of_a_scalar(function):
+    for x in (3.0, 3, np.float32(3), 3j):
+        out = np.zeros((), np.result_type(x, np.float32))
+        assert function(x, None, out=out) is out
+        assert out == function(x, None)
 
 
 def test_out_of_axes_that_are_not_one(mapping):
@@ -396,15 +408,16 @@ def test_read_only_input(function, dtype):
 # ---- where and temperature -----------------------------------------------------------------
 
 
-@pytest.mark.parametrize("junk", [np.nan, np.inf, -np.inf, 1e4])
 @pytest.mark.parametrize("shape", [(40,), (1,), (7, 40), (7, 1)])
-def test_where(function, dtype, junk, shape):
+def test_where(function, dtype, shape):
     x = normal((7, 40), dtype)
     where = np.random.default_rng(0).random(shape) < 0.6
     expected = getattr(testing, function.__name__)(x, -1, where=where)
-    hidden = np.where(where, x, dtype.type(junk))
-    for mask in (where, where.tolist(), np.broadcast_to(where, (7, 40))):
-        testing.assert_max_ulp(function(hidden, where=mask), expected)
+    junk = np.array([np.nan, np.inf, -np.inf, 1e4], dtype)
+    for turn in range(4):  # each row beside each kind of junk
+        hidden = np.where(where, x, np.roll(np.resize(junk, 7), turn)[:, None])
+        for mask in (where, where.tolist(), np.broadcast_to(where, (7, 40))):
+            testing.assert_max_ulp(function(hidden, where=mask), expected)
 
 
 def test_where_everything_is_true(function, dtype):
@@ -412,13 +425,16 @@ def test_where_everything_is_true(function, dtype):
     assert bits(function(x, where=True)) == bits(function(x))
 
 
-@pytest.mark.parametrize("temperature", [0.3, 2, np.float32(7), np.array(0.5), [[1e-3]], 1e6])
-def test_temperature(mapping, dtype, temperature):
+TEMPERATURES = [0.3, 2, np.float32(7), np.array(0.5), [[1e-3]], 1e6]
+
+
+@in_turn(["softmax", "log_softmax"], dtype=DTYPES, temperature=TEMPERATURES)
+def test_temperature(function, dtype, temperature):
     x = normal((7, 40), dtype)
-    expected = getattr(testing, mapping.__name__)(x, temperature=temperature)
-    result = mapping(x, temperature=temperature)
+    expected = getattr(testing, function.__name__)(x, temperature=temperature)
+    result = function(x, temperature=temperature)
     testing.assert_max_ulp(result, expected)
-    each = mapping(x, temperature=np.full((7, 1), temperature))
+    each = function(x, temperature=np.full((7, 1), temperature))
     assert bits(each) == bits(result)
 
 
