@@ -1,6 +1,6 @@
 """softmax, log_softmax and logsumexp for NumPy: never NaN by overflow, right to 2 ULP, fast."""
 
-from typing import Any
+from typing import Any as _Any
 
 from ._dispatch import backend_of
 from .errors import UndefinedSoftmaxError
@@ -57,7 +57,7 @@ __version__: str
 _LAZY = ("accuracy", "testing")  # modules that most programs never need
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> _Any:
     # The installed metadata is the one place that knows the version; reading it costs more time
     # than the rest of this import, so it waits until somebody asks.
     if name == "__version__":
