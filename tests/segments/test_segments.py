@@ -4,8 +4,8 @@ To the bit where the groups lie one after another; scattered ones within the pro
 """
 
 import signal
+import sys
 import threading
-import time
 
 import ml_dtypes
 import numpy as np
@@ -391,18 +391,25 @@ def test_interrupted():
     x, ids = np.zeros((3 * 2**23, 1), np.float16), np.zeros(3 * 2**23, np.int32)
     ids[::2] = 700_000
     out = np.full_like(x, -1)
-    start = time.perf_counter()
-    _core.apply_segments(_core.SOFTMAX, "float16", x, out, ids, 700_001)
-    whole = time.perf_counter() - start
-    out[:] = -1
-    old = signal.signal(signal.SIGALRM, signal.default_int_handler)
-    signal.setitimer(signal.ITIMER_REAL, whole / 4)
+    begin = threading.Lock()
+    begin.acquire()
+    main = threading.get_ident()
+
+    def interrupt():
+        begin.acquire()
+        signal.pthread_kill(main, signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    old = sys.getswitchinterval()
     try:
+        sys.setswitchinterval(1000)  # the thread waits for the kernel, which lets go of the GIL
+        begin.release()
         with pytest.raises(KeyboardInterrupt):
             _core.apply_segments(_core.SOFTMAX, "float16", x, out, ids, 700_001)
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, old)
+        sys.setswitchinterval(old)
+        thread.join()
     assert (out == -1).any()
 
 
