@@ -41,9 +41,9 @@ demo: $(VENV)/.installed-demo
 test: $(VENV)/.installed-test
 	@$(BIN)/python -m pytest $(PYTEST)
 
-# On top of what `make test` installs; the tests that it skips, and the pages.
+# The tests that `make test` skips without these libraries.
 interop: $(VENV)/.installed-test $(VENV)/.installed-interop
-	@$(BIN)/python -m pytest tests/test_docs.py tests/test_import.py tests/dispatch tests/gradients tests/losses tests/sampling tests/segments
+	@$(BIN)/python -m pytest -m interop
 
 bench: $(VENV)/.installed-bench
 	@$(BIN)/python benchmarks/run.py

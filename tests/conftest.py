@@ -40,14 +40,33 @@ def mapping(request):
     return last_axis(request.param)
 
 
-@pytest.fixture(params=["Torch", "Jit", "Strict"])
+INTEROP = ("torch", "jax", "onnx", "autograd")  # pyproject's extra of that name
+running: pytest.Item | None = None
+
+
+def pytest_runtest_setup(item):
+    global running
+    running = item
+
+
+def library(name):
+    """An optional library, without which a test is skipped; `make interop` must find its test."""
+    if name in INTEROP:
+        assert running.get_closest_marker("interop"), f"{name} is for tests marked interop"
+    return pytest.importorskip(name, reason=f"{name} is not installed")
+
+
+INTEROP_KINDS = [pytest.param(kind, marks=pytest.mark.interop) for kind in ("Torch", "Jit")]
+
+
+@pytest.fixture(params=[*INTEROP_KINDS, "Strict"])
 def lib(request):
     """How to make and call arrays of another library: see tensor_kinds, which needs this file."""
     import tensor_kinds
 
     kind = getattr(tensor_kinds, request.param)
     if kind is tensor_kinds.Jit:
-        with tensor_kinds.library("jax").enable_x64(True):
+        with library("jax").enable_x64(True):
             yield kind()
     else:
         yield kind()

@@ -1,12 +1,7 @@
 """Arrays that are not NumPy's, and how a function of them is called: at once, or traced."""
 
 import numpy as np
-import pytest
-from conftest import FLOATS
-
-
-def library(name):
-    return pytest.importorskip(name, reason=f"{name} is not installed")
+from conftest import FLOATS, library
 
 
 class Torch:

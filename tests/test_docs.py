@@ -55,6 +55,7 @@ def run(test):
     assert result.failed == 0, "".join(report)
 
 
+@pytest.mark.interop
 @pytest.mark.parametrize("page", PAGES, ids=short)
 def test_page_runs(page):
     text = page.read_text(encoding="utf-8")

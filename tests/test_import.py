@@ -6,7 +6,7 @@ import pydoc
 import typing
 
 import pytest
-from conftest import python
+from conftest import library, python
 
 import stablesoftmax
 
@@ -95,21 +95,25 @@ print(*(set(sys.modules) - before), "done")
         ("", "[1, 2, 3]"),
         ("", "3.0"),
         ("import pandas", "np.ones(3)"),
-        ("import torch", "torch.ones(3)"),
-        ("import torch, ml_dtypes", "torch.ones(3, dtype=torch.bfloat16)"),
+        pytest.param("import torch", "torch.ones(3)", marks=pytest.mark.interop),
+        pytest.param(
+            "import torch, ml_dtypes",
+            "torch.ones(3, dtype=torch.bfloat16)",
+            marks=pytest.mark.interop,
+        ),
     ],
 )
 def test_a_call_loads_nothing(prepare, x):
     """Not even array-api-compat, while the kernels compute it."""
-    for library in prepare.removeprefix("import ").split(", "):
-        if library:
-            pytest.importorskip(library, reason=f"{library} is not installed")
+    for name in prepare.removeprefix("import ").split(", "):
+        if name:
+            library(name)
     assert python(CALLED.format(prepare=prepare, x=x)).stdout.split() == ["done"]
 
 
 def test_another_backend_loads_what_it_needs():
     """The test above can fail."""
-    pytest.importorskip("array_api_strict", reason="array-api-strict is not installed")
+    library("array_api_strict")
     code = CALLED.format(prepare="import array_api_strict", x="array_api_strict.ones(3)")
     assert "array_api_compat" in python(code).stdout.split()
 

@@ -5,6 +5,7 @@ import inspect
 import numpy as np
 import pytest
 from calls import EVERY, EVERY_ARGUMENT, X, call, ids
+from conftest import library
 
 import stablesoftmax
 
@@ -69,7 +70,7 @@ WITH_AXIS = [
 
 @pytest.mark.parametrize(("name", "options"), WITH_AXIS, ids=ids)
 def test_dim_of_xarray(name, options):
-    xarray = pytest.importorskip("xarray", reason="xarray is not installed")
+    xarray = library("xarray")
     options = {key: value for key, value in options.items() if key != "axis"}
     x = xarray.DataArray(X, dims=("row", "class"))
     for y, expected in zip(

@@ -5,20 +5,16 @@ import re
 import mpmath
 import numpy as np
 import pytest
-from conftest import python
+from conftest import library, python
 
 import stablesoftmax as s
 from stablesoftmax import UndefinedSoftmaxError, backend_of, log_softmax, logsumexp, softmax
 
 INF, NAN, LOG2 = np.inf, np.nan, np.log(2)
 
-pytestmark = pytest.mark.usefixtures("strict")
+pytestmark = [pytest.mark.interop, pytest.mark.usefixtures("strict")]
 
 BOTH = pytest.mark.parametrize("name", ["softmax", "log_softmax"])
-
-
-def library(name):
-    return pytest.importorskip(name, reason=f"{name} is not installed")
 
 
 def refused(error, message, function, *args, **options):

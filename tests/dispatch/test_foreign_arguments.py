@@ -3,13 +3,11 @@
 import numpy as np
 import pytest
 from calls import CALLS, EVERY_ARGUMENT, OTHERS, X, call, ids
-from conftest import python
+from conftest import library, python
 
 import stablesoftmax
 
-
-def library(name):
-    return pytest.importorskip(name, reason=f"{name} is not installed")
+pytestmark = pytest.mark.interop
 
 
 def of_torch(a):
@@ -91,7 +89,7 @@ def test_dask_is_refused_in_a_line():
         stablesoftmax.softmax(np.ones((4, 3)), where=x > 0)
     with pytest.raises(TypeError, match=message.format("x", "x")):
         stablesoftmax.backend_of(x)
-    chunked = pytest.importorskip("xarray").DataArray(x, dims=("rows", "classes"))
+    chunked = library("xarray").DataArray(x, dims=("rows", "classes"))
     with pytest.raises(TypeError, match=message.format("x", "x")):
         stablesoftmax.softmax(chunked, dim="classes")
 

@@ -6,7 +6,7 @@ import ml_dtypes
 import mpmath
 import numpy as np
 import pytest
-from conftest import FLOATS, bits, normal
+from conftest import FLOATS, bits, library, normal
 
 import stablesoftmax
 from stablesoftmax import gradients
@@ -204,9 +204,10 @@ def of_rows(name, v, axis):
     return v.take(0, axis) if name == "logsumexp_vjp" else v
 
 
+@pytest.mark.interop
 @pytest.mark.parametrize("name", PRODUCTS)
 def test_agrees_with_torch(name):
-    torch = pytest.importorskip("torch", reason="torch, whose autograd is the other opinion")
+    torch = library("torch")
     functions = {"softmax": torch.softmax, "log_softmax": torch.log_softmax}
     functions["logsumexp"] = torch.logsumexp
     function = functions[name[:-4]]
@@ -219,9 +220,10 @@ def test_agrees_with_torch(name):
         np.testing.assert_allclose(product(name, x, v, axis), expected, rtol=1e-11, atol=1e-15)
 
 
+@pytest.mark.interop
 @pytest.mark.parametrize("name", PRODUCTS)
 def test_agrees_with_jax(name):
-    jax = pytest.importorskip("jax", reason="JAX, whose autograd is the other opinion")
+    jax = library("jax")
     functions = {"softmax": jax.nn.softmax, "log_softmax": jax.nn.log_softmax}
     functions["logsumexp"] = jax.nn.logsumexp
     function = functions[name[:-4]]
@@ -234,10 +236,11 @@ def test_agrees_with_jax(name):
         np.testing.assert_allclose(product(name, x, v, axis), expected, rtol=1e-4, atol=2e-6)
 
 
+@pytest.mark.interop
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_digits_that_torch_loses(dtype):
     """A row with a gap of 40: torch and JAX return 0."""
-    torch = pytest.importorskip("torch", reason="torch, which loses the digits")
+    torch = library("torch")
     x, g = np.array([40, 0], dtype), np.array([1, 3], dtype)
     tensor = torch.tensor(x, requires_grad=True)
     torch.softmax(tensor, 0).backward(torch.tensor(g))

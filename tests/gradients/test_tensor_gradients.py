@@ -5,8 +5,8 @@ import re
 import ml_dtypes
 import numpy as np
 import pytest
-from conftest import FLOATS
-from tensor_kinds import Compiled, Jax, Jit, Strict, Torch, library
+from conftest import FLOATS, library
+from tensor_kinds import Compiled, Jax, Jit, Strict, Torch
 
 import stablesoftmax as s
 from stablesoftmax.gradients import formulas, tensors
@@ -15,7 +15,7 @@ INF, NAN = np.inf, np.nan
 PRODUCTS = tensors.__all__
 MAPPINGS = [name for name in PRODUCTS if "logsumexp" not in name]
 
-pytestmark = pytest.mark.usefixtures("strict")
+pytestmark = [pytest.mark.interop, pytest.mark.usefixtures("strict")]
 
 
 def vector(name, v):

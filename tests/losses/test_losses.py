@@ -6,7 +6,7 @@ import loss_oracle as oracle
 import ml_dtypes
 import numpy as np
 import pytest
-from conftest import arrangements, bits, normal, peak, rerun_at_level
+from conftest import arrangements, bits, library, normal, peak, rerun_at_level
 from inputs import DTYPES, FAMILIES, table
 
 import stablesoftmax
@@ -737,12 +737,13 @@ def difference(x, theirs, exact):
     return "0 for a small loss" if theirs == 0 else "digits of a small loss"
 
 
+@pytest.mark.interop
 def test_torch():
     """2,500 random configurations: as torch to 8 ULP, or torch is wrong and ours is right.
 
     The gradients: as torch's where those are numbers, or right.
     """
-    torch = pytest.importorskip("torch", reason="torch is not installed")
+    torch = library("torch")
     seen, equal = {}, 0
     for x, labels, options in configurations(2500):
         ours, gradient = cross_entropy_with_grad(x, labels, 1, **options)
@@ -823,9 +824,10 @@ def test_differences_from_torch(kind, x, label, options, torchs, exact):
     assert difference(np.array(x), torchs, oracle.mpf(exact)) == kind
 
 
+@pytest.mark.interop
 @pytest.mark.parametrize(("kind", "x", "label", "options", "torchs", "exact"), DIFFERENCES)
 def test_torch_still_differs(kind, x, label, options, torchs, exact):
-    torch = pytest.importorskip("torch", reason="torch is not installed")
+    torch = library("torch")
     options = {"weight": None, "reduction": "mean"} | options
     if options["weight"] is not None:
         options["weight"] = np.array(options["weight"])

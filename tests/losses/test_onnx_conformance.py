@@ -3,12 +3,12 @@
 Their tolerance is 1e-3: they judge what is computed, not how well.
 """
 
-import importlib.util
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from conftest import library
 
 SCRIPT = Path(__file__).with_name("onnx_node_tests.py")
 CASES = {
@@ -20,9 +20,10 @@ CASES = {
 }
 
 
-@pytest.mark.skipif(importlib.util.find_spec("onnx") is None, reason="onnx is not installed")
+@pytest.mark.interop
 @pytest.mark.parametrize(("operator", "count"), CASES.items(), ids=CASES)
 def test_node_tests(operator, count):
+    library("onnx")
     run = subprocess.run(
         [sys.executable, "-W", "ignore", str(SCRIPT), operator],
         capture_output=True,

@@ -5,16 +5,13 @@ import re
 
 import numpy as np
 import pytest
+from conftest import library
 
 import stablesoftmax as s
 
 INF, NAN = np.inf, np.nan
 
-pytestmark = pytest.mark.usefixtures("strict")
-
-
-def library(name):
-    return pytest.importorskip(name, reason=f"{name} is not installed")
+pytestmark = [pytest.mark.interop, pytest.mark.usefixtures("strict")]
 
 
 class Torch:

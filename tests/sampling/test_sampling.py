@@ -3,9 +3,9 @@
 import ml_dtypes
 import numpy as np
 import pytest
-from conftest import bits, normal
+from conftest import bits, library, normal
 from scipy import stats
-from tensor_kinds import Jax, Strict, Torch, library
+from tensor_kinds import Jax, Strict, Torch
 
 from stablesoftmax import sample, sampling, softmax
 from stablesoftmax._arrays import blocks
@@ -468,6 +468,7 @@ def test_nothing_is_drawn_when_a_row_is_refused():
 # --- other arrays ---------------------------------------------------------------------------------
 
 
+@pytest.mark.interop
 @pytest.mark.parametrize("kind", [Torch, Jax, Strict], ids=lambda kind: kind.__name__)
 def test_tensors(kind):
     """The host draws what it draws from NumPy arrays."""
@@ -482,12 +483,14 @@ def test_tensors(kind):
     assert lib.numpy(sample(lib.array(x[0]), temperature=0)).shape == ()
 
 
+@pytest.mark.interop
 def test_tensors_of_half_precision():
     torch = library("torch")
     x = torch.tensor([[1.0, -9.0, 1.0]] * 50, dtype=torch.bfloat16, requires_grad=True)
     np.testing.assert_array_equal(sample(x, rng=3), sample(x.detach(), rng=3))
 
 
+@pytest.mark.interop
 @pytest.mark.parametrize("kind", [Torch, Jax, Strict], ids=lambda kind: kind.__name__)
 def test_bad_tensors(kind):
     lib = kind()
@@ -505,6 +508,7 @@ def test_bad_tensors(kind):
             assert str(other.value) == str(error.value)
 
 
+@pytest.mark.interop
 def test_traced_tensors():
     torch, jax = library("torch"), library("jax")
     message = "^sample needs values, which a traced array has none of: use {}"

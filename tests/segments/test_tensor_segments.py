@@ -5,8 +5,8 @@ import re
 import ml_dtypes
 import numpy as np
 import pytest
-from conftest import FLOATS, python
-from tensor_kinds import Compiled, Jax, Jit, Strict, Torch, library
+from conftest import FLOATS, library, python
+from tensor_kinds import Compiled, Jax, Jit, Strict, Torch
 from test_segments import BAD_CALLS
 
 import stablesoftmax as s
@@ -16,7 +16,7 @@ INF, NAN = np.inf, np.nan
 MAPPINGS = (s.segment_softmax, s.segment_log_softmax)
 FUNCTIONS = (*MAPPINGS, s.segment_logsumexp)
 
-pytestmark = pytest.mark.usefixtures("strict")
+pytestmark = [pytest.mark.interop, pytest.mark.usefixtures("strict")]
 
 
 def all_three(*args, **options):
