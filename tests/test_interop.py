@@ -1,4 +1,4 @@
-"""What `make interop` runs: the tests that need a library of the extra [interop], by their marker."""
+"""What `make interop` runs: the tests that need a library of the extra [interop]."""
 
 import re
 import tomllib
