@@ -1,0 +1,97 @@
+"""From the events of a run to its findings: what led to what, and the root cause first."""
+
+import ast
+from collections.abc import Iterable, Iterator
+
+from .attribution import Event
+from .findings import Finding, Severity
+
+__all__ = ["findings_of", "link"]
+
+_GROWTH = {"SMX017", "SMX019", "SMX031"}  # one run out of range overflows at many lines
+_NAN_FREE = {"SMX004", "SMX005"}  # causes whose -inf or inf is the wrong result itself
+
+
+def link(event: Event, earlier: Iterable[Event], closure: Iterable[ast.AST], given: str) -> None:
+    """Note which earlier events made what this one was given.
+
+    Parameters
+    ----------
+    event : Event
+        The one that just happened.
+    earlier : iterable of Event
+        Those before it, the first one first.
+    closure : iterable of ast.AST
+        The parts of its expression, and of what its names were assigned.
+    given : {"", "inf", "nan"}
+        What its operands hold that something must have made.
+    """
+    earlier = list(earlier)
+    parts = {id(part) for part in closure}
+    makers = [e for e in earlier if given == "nan" or e.kind != "invalid"]
+    near = [e for e in makers if id(e.node) in parts] if given else []
+    if near:
+        event.causes = near
+    elif given and makers:
+        event.causes = [makers[-1]]
+    elif event.suspicion.code in _GROWTH:
+        event.causes = [e for e in earlier if e.suspicion.code in _GROWTH and not e.causes][:1]
+
+
+def findings_of(events: Iterable[Event]) -> list[Finding]:
+    """The findings of a run: roots with the chain that follows from each, the worst first."""
+    events = list(events)
+    followers: dict[int, list[Event]] = {id(e): [] for e in events}
+    for event in events:
+        for root in _roots(event):
+            if root is not event:
+                followers[id(root)].append(event)
+    found: dict[tuple[str, str, int], Finding] = {}
+    for event in events:
+        if not event.causes:
+            for finding in _findings(event, followers[id(event)]):
+                where = finding.where
+                found.setdefault((finding.code, where["file"], where["line"]), finding)
+    order = {"error": 0, "warning": 1, "info": 2}
+    return sorted(found.values(), key=lambda finding: order[finding.severity])
+
+
+def _roots(event: Event) -> list[Event]:
+    if not event.causes:
+        return [event]
+    return [root for cause in event.causes for root in _roots(cause)]
+
+
+def _findings(root: Event, followers: list[Event]) -> Iterator[Finding]:
+    invalid = next((e for e in (root, *followers) if e.kind == "invalid"), None)
+    code, message = root.suspicion.code, root.suspicion.message
+    if invalid is not None and invalid.suspicion.code == "SMX012" and code == "SMX030":
+        code, message = "SMX012", f"{invalid.suspicion.message}; {message}"
+    chain = [root, *followers]
+    if invalid is not None and invalid is not root:
+        chain = chain[: chain.index(invalid) + 1]
+    evidence = {
+        "expression": root.expression,
+        "operation": root.what,
+        "times": root.times,
+        "operands": root.operands,
+        "chain": [{**e.place.to_dict(), "what": e.what} for e in chain],
+    }
+    yield Finding(code, _severity(root, invalid), message, _where(root), evidence)
+    for other, text in root.suspicion.also:
+        yield Finding(other, "warning", text, _where(root), {"expression": root.expression})
+
+
+def _where(event: Event) -> dict[str, str | int]:
+    place = event.place.to_dict()
+    return {key: place[key] for key in ("file", "line", "column", "end_line", "function")}
+
+
+def _severity(root: Event, invalid: Event | None) -> Severity:
+    if root.inside:  # a library's own line, whose author may know what happens there
+        return "warning" if invalid else "info"
+    if root.suspicion.harmless and (invalid is None or invalid.suspicion.harmless):
+        return "info"
+    if invalid is not None or root.suspicion.code in _NAN_FREE:
+        return "error"
+    return "warning"

@@ -1,0 +1,340 @@
+"""Run a script, or a block, and watch NumPy's floating-point status: nothing is patched.
+
+NumPy looks at the processor's flags after every operation, and tells an object of ours which
+operation overflowed, divided by zero or was invalid. The object looks up the user's line and
+reads what the operation was given.
+"""
+
+import ast
+import os
+import re
+import runpy
+import sys
+import threading
+import traceback
+import types
+import warnings
+from collections.abc import Sequence
+from types import FrameType, TracebackType
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .arrays import as_array
+from .attribution import Event, Scene, Suspicion, attribute
+from .events import findings_of, link
+from .exceptions import of_exception
+from .expressions import Reader
+from .findings import Finding, Report
+from .sources import Module, is_library, place_of
+
+__all__ = ["Outcome", "Watch", "run", "watch"]
+
+_TOLD = re.compile(r"(?:Warning: )?(overflow|divide|invalid)[\w ]* encountered in (.+?)\s*$")
+_WATCHED = ("over", "divide", "invalid")  # underflow is nothing
+_DEEPEST = 30  # of the user's calls that are looked at for loops
+
+
+class Outcome(NamedTuple):
+    """What a run came to: the report, and the exit status that the script itself asked for."""
+
+    report: Report
+    status: int
+
+
+class Watch:
+    """Watch the NumPy operations of a block; use it as a context manager.
+
+    Parameters
+    ----------
+    thorough : bool, default False
+        Also follow the lines of your own files, and say after which one a variable first held a
+        NaN or an infinity, whoever made it.
+    """
+
+    def __init__(self, *, thorough: bool = False) -> None:
+        self._events: dict[tuple[Any, ...], Event] = {}
+        self._extra: list[Finding] = []
+        self._notes: list[str] = []
+        self._pid, self._busy = os.getpid(), threading.local()
+        self._threads: set[int | None] = set()
+        self._followed = None
+        if thorough:
+            from .following import Follower
+
+            self._followed = Follower(self)
+
+    @property
+    def report(self) -> Report:
+        """What was found so far, the root cause first."""
+        found = [*findings_of(self._events.values()), *self._extra]
+        if self._followed:
+            found = self._followed.added_to(found)
+        order = {"error": 0, "warning": 1, "info": 2}
+        return Report(sorted(found, key=lambda f: order[f.severity]), tool="run", notes=self._notes)
+
+    def __enter__(self) -> "Watch":
+        self._before = np.geterr(), np.geterrcall()
+        self._unwatched = {thread.ident for thread in threading.enumerate()}
+        self._begin()
+        threading.setprofile(self._begin_thread)
+        if self._followed:
+            self._followed.start(sys._getframe(1))
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._followed:
+            self._followed.stop()
+        threading.setprofile(None)  # type: ignore[arg-type]
+        self._note_silence()
+        self._note_threads()
+        modes, call = self._before
+        np.seterr(**modes)
+        np.seterrcall(call)
+
+    def _begin(self) -> None:
+        modes = np.geterr()
+        np.seterr(**{name: "log" for name in _WATCHED if modes[name] == "warn"})
+        np.seterrcall(self)
+        self._threads.add(threading.get_ident())
+
+    def _begin_thread(self, *_: object) -> None:
+        """Called at a new thread's first step, in that thread: NumPy's modes are each thread's own."""
+        sys.setprofile(None)
+        self._begin()
+
+    def write(self, message: str) -> None:
+        """Take note of what NumPy tells, and warn as it would have done."""
+        told = _TOLD.match(message)
+        if told and os.getpid() == self._pid and not getattr(self._busy, "now", False):
+            self._busy.now = True
+            try:
+                self._note(told[1], told[2], sys._getframe(1))
+            finally:
+                self._busy.now = False
+        text = message.removeprefix("Warning: ").rstrip("\n")
+        warnings.warn(text, RuntimeWarning, stacklevel=2)
+
+    def _note(self, kind: str, operation: str, frame: FrameType) -> None:
+        operation = operation.removeprefix("scalar ")
+        user, inside = user_frame(frame)
+        key = (user.f_code, user.f_lasti, kind, operation)
+        if event := self._events.get(key):
+            event.times += 1
+            return
+        with np.errstate(all="ignore"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            event, scene = event_of(user, None, kind, operation, inside)
+            parts = scene.parts() if scene.module else ()
+            link(event, self._events.values(), parts, scene.given())
+        self._events[key] = event
+
+    def note_exception(self, error: BaseException) -> None:
+        """Explain what ended the script, where a cause of the catalogue did."""
+        found = of_exception(error)
+        if found is not None:
+            self._extra.append(found)
+
+    def note_remains(self, names: dict[str, Any]) -> None:
+        """Tell of NaN that is left in variables, where no operation was seen to make one."""
+        if any(event.kind == "invalid" for event in self._events.values()):
+            return
+        for name, value in list(names.items()):
+            array = None if name.startswith("_") else as_array(value)
+            if array is None or array.dtype.kind not in "fc" or not np.isnan(array).any():
+                continue
+            severity = "warning" if np.isnan(array).all() else "info"
+            message = f"{name} is NaN at the end, and no operation was seen to make it"
+            fix = "Run it with --thorough, which says after which line the NaN first stood."
+            self._extra.append(Finding("SMX015", severity, message, {"name": name}, {}, fix))
+
+    def _note_silence(self) -> None:
+        modes = np.geterr()
+        silent = [name for name in _WATCHED if modes[name] == "ignore"]
+        if silent and self._before[0][silent[0]] != "ignore" and not self._followed:
+            what = "everything" if len(silent) == 3 else " and ".join(silent)
+            self._notes.append(
+                f"np.seterr silenced {what} in this program, and what happened after it was not seen: "
+                "--thorough follows the variables themselves"
+            )
+
+    def _note_threads(self) -> None:
+        for thread in threading.enumerate():
+            if thread.ident not in self._threads | self._unwatched:
+                self._notes.append(f"the thread {thread.name!r} could not be watched")
+
+
+def user_frame(frame: FrameType) -> tuple[FrameType, str]:
+    """The nearest frame of the user's own files, and the library that it was in, if not NumPy.
+
+    Where no frame is the user's, as in a package's own tests, the nearest one outside NumPy.
+    """
+    inside, nearest, step = "", None, frame
+    while step is not None:
+        name = step.f_globals.get("__name__", "").partition(".")[0]
+        if not is_library(step.f_code.co_filename):
+            return step, inside
+        if name != "numpy":
+            nearest = nearest or step
+            inside = inside or name
+        step = step.f_back  # type: ignore[assignment]
+    return nearest or frame, ""
+
+
+def event_of(
+    frame: FrameType, offset: int | None, kind: str, operation: str, inside: str = ""
+) -> tuple[Event, Scene]:
+    """Look at an operation that just failed: its expression, operands, and suspected cause."""
+    place, module, node = place_of(frame, offset)
+    expression = " ".join(module.text(node).split()) if module and node else place.source.strip()
+    failing = None if inside else node
+    reader = Reader(frame, _overwritten(failing))
+    scene = Scene(kind, operation, failing, module, reader, _stack(frame, module, node))
+    what, suspicion = attribute(scene)
+    if inside:
+        suspicion = Suspicion(suspicion.code, f"inside {inside}: {suspicion.message}")
+    event = Event(kind, operation, place, what, expression, scene.summaries(), suspicion)
+    event.node, event.inside = failing, inside
+    return event, scene
+
+
+def _overwritten(node: ast.AST | None) -> set[str]:
+    """The names whose arrays an operation writes: `x` in `x -= y` and in `out=x`."""
+    written: list[ast.AST] = []
+    if isinstance(node, ast.AugAssign):
+        written.append(node.target)
+    elif isinstance(node, ast.Call):
+        written += [word.value for word in node.keywords if word.arg == "out"]
+    return {name.id for part in written for name in ast.walk(part) if isinstance(name, ast.Name)}
+
+
+def _stack(
+    frame: FrameType, module: Module | None, node: ast.AST | None
+) -> list[tuple[Module, ast.AST]]:
+    stack = [(module, node)] if module and node else []
+    outer = frame.f_back
+    while outer is not None and len(stack) < _DEEPEST:
+        if not is_library(outer.f_code.co_filename):
+            _, its_module, its_node = place_of(outer)
+            if its_module and its_node:
+                stack.append((its_module, its_node))
+        outer = outer.f_back
+    return stack
+
+
+def watch(*, thorough: bool = False) -> Watch:
+    """Watch a block, as `run` watches a script: which operation made the NaN, at which line.
+
+    Parameters
+    ----------
+    thorough : bool, default False
+        Also follow the lines of your own files, and say after which one a variable first held a
+        NaN or an infinity, whoever made it: BLAS, a file, another library. Costs up to three
+        times the block's time.
+
+    Returns
+    -------
+    Watch
+        A context manager, whose ``report`` says what was found. NumPy's warnings still appear.
+
+    Examples
+    --------
+    >>> import warnings
+    >>> import numpy as np
+    >>> from stablesoftmax import doctor
+    >>> x = np.array([1000.0, 0.0])
+    >>> with warnings.catch_warnings(), doctor.watch() as watched:
+    ...     warnings.simplefilter("ignore")
+    ...     p = np.exp(x) / np.sum(np.exp(x))
+    >>> watched.report.findings[0].name
+    'unshifted-exp'
+    """
+    return Watch(thorough=thorough)
+
+
+def run(
+    script: str, arguments: Sequence[str] = (), *, module: bool = False, thorough: bool = False
+) -> Outcome:
+    """Run a script as `python` would, and say what made its NaN.
+
+    Parameters
+    ----------
+    script : str
+        The path of a script, or a module's name.
+    arguments : sequence of str
+        What the script finds in ``sys.argv``.
+    module : bool, default False
+        Whether `script` names a module, as after ``python -m``.
+    thorough : bool, default False
+        Also follow the lines of the script, as in `watch`.
+
+    Returns
+    -------
+    Outcome
+        The report, and the exit status that the script asked for.
+
+    Raises
+    ------
+    OSError
+        Where there is no such script, or it cannot be read.
+    """
+    namespace: dict[str, Any] = {}
+    if module:
+        _find(script)
+        body = lambda: namespace.update(runpy.run_module(script, None, "__main__", True))  # noqa: E731
+        sys.argv = [script, *arguments]
+        sys.path.insert(0, os.getcwd())
+    else:
+        path = os.path.abspath(script)
+        with open(path, "rb") as file:
+            text = file.read()
+        main = types.ModuleType("__main__")
+        main.__dict__.update(__file__=path, __builtins__=__builtins__)
+        namespace = main.__dict__
+        sys.modules["__main__"] = main
+        sys.argv = [script, *arguments]
+        sys.path[0] = os.path.dirname(path)
+        body = lambda: exec(compile(text, path, "exec", dont_inherit=True), namespace)  # noqa: E731
+    pid, watched = os.getpid(), Watch(thorough=thorough)
+    with watched:
+        status, error = _status(body)
+    if os.getpid() != pid:  # a child of os.fork came to the end of the script: it has no report
+        raise SystemExit(status)
+    if error is not None:
+        watched.note_exception(error)
+    watched.note_remains(namespace)
+    return Outcome(watched.report, status)
+
+
+def _find(module: str) -> None:
+    import importlib.util
+
+    try:
+        spec = importlib.util.find_spec(module)
+    except (ImportError, ValueError):
+        spec = None
+    if spec is None:
+        raise FileNotFoundError(2, "No such module", module)
+
+
+def _status(body: Any) -> tuple[int, BaseException | None]:
+    """Run the script; print its traceback as Python would. The status that Python would exit with."""
+    try:
+        body()
+    except SystemExit as stop:
+        if stop.code is None or isinstance(stop.code, int):
+            return stop.code or 0, None
+        print(stop.code, file=sys.stderr)
+        return 1, None
+    except BaseException as error:
+        error.__traceback__ = _own(error.__traceback__)
+        sys.excepthook(type(error), error, error.__traceback__)
+        return (130 if isinstance(error, KeyboardInterrupt) else 1), error
+    return 0, None
+
+
+def _own(trace: TracebackType | None) -> TracebackType | None:
+    """A traceback without the frames of this module that called the script."""
+    while trace is not None and trace.tb_frame.f_code.co_filename in (__file__, runpy.__file__):
+        trace = trace.tb_next
+    return trace
