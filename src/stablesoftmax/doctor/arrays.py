@@ -96,9 +96,16 @@ def _histogram(array: NDArray[Any]) -> dict[str, list[float]]:
     flat = array.reshape(-1) if array.flags.c_contiguous else array.flat
     sample = np.asarray(flat[:: max(1, array.size // _SAMPLE)], dtype=np.float64)
     sample = sample[np.isfinite(sample)]
+    if not sample.size:
+        return {"edges": [], "counts": []}
     with np.errstate(all="ignore"):
-        low, high = (sample.min(), sample.max()) if sample.size else (0.0, 0.0)
+        low, high = sample.min(), sample.max()
+        least = (
+            max(abs(low), abs(high), 1.0) * 1e-12
+        )  # of [1e200, 1e200] one bin would have no width
+        if high - low < least:
+            low, high = low - least * _BINS, high + least * _BINS
         if not np.isfinite(high - low):  # [-1.7e308, 1.7e308]: no bins of a finite width
             return {"edges": [], "counts": []}
-        counts, edges = np.histogram(sample, _BINS, (low, high if high > low else low + 1))
+        counts, edges = np.histogram(sample, _BINS, (low, high))
     return {"edges": edges.tolist(), "counts": counts.tolist()}

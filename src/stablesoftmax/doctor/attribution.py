@@ -140,7 +140,9 @@ class Scene:
     @cached_property
     def loops(self) -> list[tuple[Meaning, ast.AST]]:
         """The loops that the event happened in, those of callers included."""
-        return [(Meaning(module), loop) for module, node in self.stack for loop in module.loops(node)]
+        return [
+            (Meaning(module), loop) for module, node in self.stack for loop in module.loops(node)
+        ]
 
 
 def attribute(scene: Scene) -> tuple[str, Suspicion]:
@@ -165,7 +167,9 @@ def _overflow_of_exp(scene: Scene) -> _Found:
     limit = f"exp overflows above {overflow_of_exp(dtype):.5g} in {dtype}"
     reached = f"{name} reaches {_number(_top(value))}; {limit}" if value is not None else limit
     if value is not None and value.dtype.kind == "u":
-        return "", Suspicion("SMX010", f"{reached}: {value.dtype} has no negative numbers, and wraps")
+        return "", Suspicion(
+            "SMX010", f"{reached}: {value.dtype} has no negative numbers, and wraps"
+        )
     if dtype == np.float16:
         return "", Suspicion("SMX016", reached)
     if scene.node is None:
@@ -227,11 +231,17 @@ def _scale(scene: Scene) -> Iterator[tuple[str, str]]:
         gain = float(np.std(weights) * np.sqrt(weights.shape[0]))
         if np.isfinite(gain) and gain > 8:
             name = scene.text(product.right)
-            yield "SMX018", f"{name} multiplies the scale of its input by {gain:.3g}; a layer keeps 1"
+            yield (
+                "SMX018",
+                f"{name} multiplies the scale of its input by {gain:.3g}; a layer keeps 1",
+            )
     if inputs is not None and inputs.size and inputs.dtype.kind in "fiu":
         largest = float(np.max(np.abs(inputs.astype(float))))
         if np.isfinite(largest) and largest > 30:
-            yield "SMX018", f"{scene.text(product.left)} reaches {_number(largest)}: scale the inputs"
+            yield (
+                "SMX018",
+                f"{scene.text(product.left)} reaches {_number(largest)}: scale the inputs",
+            )
 
 
 def _overflow(scene: Scene) -> _Found:
@@ -239,9 +249,13 @@ def _overflow(scene: Scene) -> _Found:
         return None
     integers = [v for v in scene.values if v is not None and v.dtype.kind in "iu"]
     if integers and len(integers) == len(scene.nodes):
-        return "", Suspicion("SMX010", f"integers of {integers[0].dtype} wrap around in {scene.operation}")
+        return "", Suspicion(
+            "SMX010", f"integers of {integers[0].dtype} wrap around in {scene.operation}"
+        )
     if scene.dtype == np.float16 or _casts_to_half(scene):
-        return "", Suspicion("SMX016", f"{scene.operation} goes beyond float16, which ends at 65504")
+        return "", Suspicion(
+            "SMX016", f"{scene.operation} goes beyond float16, which ends at 65504"
+        )
     message = f"{scene.operation} goes beyond {scene.dtype or 'the dtype'}" + _reached(scene)
     names = set(_names(scene))
     if any(map(_GRADIENT.search, names)):
@@ -430,7 +444,9 @@ def _domain(scene: Scene) -> _Found:
     value = next((v for v in scene.values if v is not None), None)
     name = scene.text(scene.nodes[0]) if scene.nodes else "its argument"
     if scene.kind == "divide" and scene.operation in ("power", "float_power"):
-        return "0 to a negative power", Suspicion("SMX029", f"0 to a negative power: {name} holds 0")
+        return "0 to a negative power", Suspicion(
+            "SMX029", f"0 to a negative power: {name} holds 0"
+        )
     if value is not None and value.dtype.kind == "f" and value.size:
         low, high = float(np.nanmin(value)), float(np.nanmax(value))
         bad = low if low < (-1 if scene.operation.startswith("arc") else 0) else high

@@ -76,6 +76,7 @@ def _findings(root: Event, followers: list[Event]) -> Iterator[Finding]:
         "times": root.times,
         "operands": root.operands,
         "chain": [{**e.place.to_dict(), "what": e.what} for e in chain],
+        "ends_in_nan": invalid is not None,
     }
     yield Finding(code, _severity(root, invalid), message, _where(root), evidence)
     for other, text in root.suspicion.also:

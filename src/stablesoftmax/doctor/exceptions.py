@@ -77,7 +77,9 @@ def _evidence(place: Place, error: BaseException) -> dict[str, object]:
     return {"expression": place.source.strip(), "operation": type(error).__name__, "chain": [step]}
 
 
-def _missing_keepdims(error: BaseException, module: Module, node: ast.AST) -> tuple[str, str] | None:
+def _missing_keepdims(
+    error: BaseException, module: Module, node: ast.AST
+) -> tuple[str, str] | None:
     """`x - x.max(axis=1)` of (3, 4): the error that NumPy raises does not name the keepdims."""
     if not isinstance(error, ValueError) or "broadcast" not in str(error):
         return None

@@ -61,7 +61,9 @@ def operands(node: ast.AST) -> list[ast.expr]:
             if isinstance(function, ast.Attribute) and not _names_a_module(function.value):
                 return [function.value, *plain]
             return plain
-        case ast.Assign(value=value) | ast.Expr(value=value) | ast.Return(value=ast.expr() as value):
+        case (
+            ast.Assign(value=value) | ast.Expr(value=value) | ast.Return(value=ast.expr() as value)
+        ):
             return [value]
     return []
 
@@ -72,7 +74,20 @@ def _names_a_module(node: ast.expr) -> bool:
     return isinstance(node, ast.Name) and node.id in _MODULES
 
 
-_MODULES = {"np", "numpy", "math", "jnp", "jax", "torch", "scipy", "special", "F", "tf", "linalg", "xp"}
+_MODULES = {
+    "np",
+    "numpy",
+    "math",
+    "jnp",
+    "jax",
+    "torch",
+    "scipy",
+    "special",
+    "F",
+    "tf",
+    "linalg",
+    "xp",
+}
 
 
 class Reader:
@@ -187,7 +202,9 @@ def _computed(function: Callable[..., Any], *arguments: Any, **named: Any) -> An
     if not all(map(_is_plain, arguments)):
         raise Unreadable
     sizes = [np.size(a) for a in arguments if isinstance(a, np.ndarray)]
-    if max(sizes, default=0) > _LARGEST or any(type(a) is int and a.bit_length() > 64 for a in arguments):
+    if max(sizes, default=0) > _LARGEST or any(
+        type(a) is int and a.bit_length() > 64 for a in arguments
+    ):
         raise Unreadable
     return function(*arguments, **named)
 

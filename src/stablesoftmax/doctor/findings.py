@@ -109,7 +109,9 @@ class Report:
     'SMX021'
     """
 
-    def __init__(self, findings: Iterable[Finding], *, tool: str, notes: Iterable[str] = ()) -> None:
+    def __init__(
+        self, findings: Iterable[Finding], *, tool: str, notes: Iterable[str] = ()
+    ) -> None:
         self.findings = tuple(findings)
         self.tool = tool
         self.notes = tuple(notes)
@@ -166,7 +168,7 @@ class Report:
         Parameters
         ----------
         path : path
-            The file, which is written whole or not at all.
+            The file, named .html, which is written whole or not at all.
 
         Raises
         ------
@@ -175,7 +177,7 @@ class Report:
         """
         from .reporting import write
 
-        write(self, path, suffix=".html")
+        write(self, path)
 
     def plot(self) -> "Figure":
         """Draw the arrays of the first finding against the overflow lines of the dtypes.

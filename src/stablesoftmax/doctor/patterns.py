@@ -109,7 +109,9 @@ class Meaning:
 
     def spelled(self, call: ast.Call) -> str:
         match call.func:
-            case ast.Attribute(value=ast.Attribute(attr=ufunc), attr="reduce") if ufunc in _REDUCTIONS:
+            case ast.Attribute(value=ast.Attribute(attr=ufunc), attr="reduce") if (
+                ufunc in _REDUCTIONS
+            ):
                 return _REDUCTIONS[ufunc]
             case ast.Attribute(attr=name) | ast.Name(id=name):
                 return name
@@ -200,14 +202,23 @@ class Meaning:
             match parent:
                 case ast.Subscript() | ast.keyword() | ast.Starred() | ast.NamedExpr():
                     carriers.append(parent)
-                case ast.Assign(targets=[ast.Name(id=name)]) | ast.AnnAssign(target=ast.Name(id=name)):
+                case (
+                    ast.Assign(targets=[ast.Name(id=name)])
+                    | ast.AnnAssign(target=ast.Name(id=name))
+                ):
                     carriers.extend(self._loads(name, parent))
                 case ast.Attribute() if isinstance(self.module.parents.get(parent), ast.Call):
                     uses.append((self.module.parents[parent], carrier))
                     carriers.append(self.module.parents[parent])
                 case _:
                     uses.append((parent, carrier))
-                    if isinstance(parent, ast.BinOp | ast.UnaryOp) or self.of(parent) in ("sum", "mean"):
+                    if isinstance(parent, ast.BinOp) and isinstance(parent.op, ast.Div):
+                        if carrier is parent.right:  # x / inf is 0, and goes no further
+                            continue
+                    if isinstance(parent, ast.BinOp | ast.UnaryOp) or self.of(parent) in (
+                        "sum",
+                        "mean",
+                    ):
                         carriers.append(parent)
         return uses
 

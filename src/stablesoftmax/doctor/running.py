@@ -110,6 +110,10 @@ class Watch:
             self._busy.now = True
             try:
                 self._note(told[1], told[2], sys._getframe(1))
+            except Exception as error:  # the program must not fail for what its watcher cannot do
+                self._notes.append(
+                    f"{told[2]} could not be looked at: {type(error).__name__}: {error}"
+                )
             finally:
                 self._busy.now = False
         text = message.removeprefix("Warning: ").rstrip("\n")

@@ -59,7 +59,9 @@ class Module:
         for (_, last, _, column), nodes in self._at.items():
             if (last, column) == (end_line, end_column) and isinstance(nodes[0], ast.Call):
                 return nodes[0]
-        return next((node for node in ast.walk(self.tree) if getattr(node, "lineno", 0) == line), None)
+        return next(
+            (node for node in ast.walk(self.tree) if getattr(node, "lineno", 0) == line), None
+        )
 
     def up(self, node: ast.AST) -> Iterator[ast.AST]:
         """The nodes that this one is part of, from the nearest to the module."""
@@ -114,7 +116,9 @@ def module_of(filename: str) -> Module | None:
         return None
 
 
-def place_of(frame: FrameType, offset: int | None = None) -> tuple[Place, Module | None, ast.AST | None]:
+def place_of(
+    frame: FrameType, offset: int | None = None
+) -> tuple[Place, Module | None, ast.AST | None]:
     """Where a frame stands, with the expression that it is computing.
 
     A traceback keeps the offset of the instruction that failed; the frame may have gone on.
@@ -147,7 +151,9 @@ def is_library(filename: str) -> bool:
     """Whether a file belongs to Python, to an installed package, or to no file at all."""
     if filename.startswith("<"):  # <string>, <frozen importlib>; a notebook's cell has a source
         return not linecache.getlines(filename)
-    return os.path.realpath(filename).startswith(_library_folders())
+    path = os.path.realpath(filename)
+    installed = {"site-packages", "dist-packages"} & set(path.split(os.sep))
+    return bool(installed) or path.startswith(_library_folders())
 
 
 def short_path(filename: str) -> str:
