@@ -54,7 +54,7 @@ __all__ = [
 
 __version__: str
 
-_LAZY = ("accuracy", "testing")  # modules that most programs never need
+_LAZY = ("accuracy", "doctor", "testing")  # modules that most programs never need
 
 
 def __getattr__(name: str) -> _Any:

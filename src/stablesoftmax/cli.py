@@ -1,6 +1,7 @@
 """The command `stablesoftmax`: parse, call, print."""
 
 import argparse
+import contextlib
 import os
 import sys
 from collections.abc import Sequence
@@ -93,10 +94,8 @@ def _run(options: argparse.Namespace) -> int:
         _refuse(f"{error.strerror or error}: {options.script}")
     _flush()
     _write(report, path)
-    try:
+    with contextlib.suppress(BrokenPipeError):
         show(report, sys.stderr)
-    except BrokenPipeError:
-        pass
     return status or int(not report.ok)
 
 
@@ -181,10 +180,9 @@ def _explain(options: argparse.Namespace) -> int:
         for cause in CAUSES.values():
             print(f"{cause.code}  {cause.name:<20} {cause.summary}")
         return 0
-    cause = CAUSES.get(options.code.upper())
-    if cause is None:
+    if options.code.upper() not in CAUSES:
         _refuse(f"there is no cause {options.code}; `stablesoftmax explain` lists them")
-    print(explained(cause))
+    print(explained(CAUSES[options.code.upper()]))
     return 0
 
 
@@ -195,14 +193,15 @@ def _info(_: argparse.Namespace) -> int:
 
     from . import __version__, _core, get_num_threads
 
-    for name, value in [
+    facts: list[tuple[str, object]] = [
         ("stablesoftmax", __version__),
         ("NumPy", np.__version__),
         ("Python", platform.python_version()),
         ("system", f"{platform.system()} {platform.machine()}"),
         ("CPU level", _core.isa()),
         ("threads", get_num_threads()),
-    ]:
+    ]
+    for name, value in facts:
         print(f"{name:<14} {value}")
     return 0
 
@@ -226,7 +225,8 @@ def _report_path(options: argparse.Namespace) -> str | None:
         check_writable(options.report)
     except (ValueError, OSError, ModuleNotFoundError) as error:
         _refuse(str(error))
-    return os.path.abspath(options.report)
+    path: str = options.report
+    return os.path.abspath(path)
 
 
 def _write(report: Any, path: str | None) -> None:

@@ -5,7 +5,9 @@ them report causes of one catalogue, `CAUSES`.
 """
 
 from .causes import CAUSES, Cause
+from .diagnosis import diagnose
 from .findings import Finding, Report
 from .running import run, watch
+from .tracing import trace
 
 __all__ = ["CAUSES", "Cause", "Finding", "Report", "diagnose", "run", "trace", "watch"]

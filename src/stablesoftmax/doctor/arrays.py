@@ -42,11 +42,12 @@ def overflow_of_exp(dtype: np.dtype[Any]) -> float:
     return float(np.log(float(np.finfo(dtype).max)))
 
 
-def summary(name: str, array: NDArray[Any]) -> dict[str, Any]:
+def summary(name: str, array: NDArray[Any], tops: NDArray[Any] | None = None) -> dict[str, Any]:
     """Describe an array by plain numbers, in one pass over it.
 
     "min" and "max" are those of the finite elements (None where there are none), "at" the index of
-    the first element that is NaN or infinite, or else of the maximum.
+    the first element that is NaN or infinite, or else of the maximum. `tops` is filled with the
+    maxima along the last axis, of an array that is contiguous.
     """
     result: dict[str, Any] = {"name": name, "dtype": str(array.dtype), "shape": list(array.shape)}
     result |= {"nan": 0, "inf": 0, "-inf": 0, "min": None, "max": None, "at": None}
@@ -54,8 +55,9 @@ def summary(name: str, array: NDArray[Any]) -> dict[str, Any]:
         return result
     low, high, where_high, first = None, None, 0, None
     with np.errstate(all="ignore"):
-        for start, block in _blocks(array):
-            least, most = block.min(), block.max()
+        length = 1 if tops is None else array.shape[-1]
+        for start, block in _blocks(array, length):
+            least, most = block.min(), _maximum(block, start, length, tops)
             if not (np.isfinite(least) and np.isfinite(most)):
                 finite = np.isfinite(block)
                 if first is None:
@@ -78,10 +80,22 @@ def summary(name: str, array: NDArray[Any]) -> dict[str, Any]:
     return result
 
 
-def _blocks(array: NDArray[Any]) -> Iterator[tuple[int, NDArray[Any]]]:
+def _blocks(array: NDArray[Any], whole: int) -> Iterator[tuple[int, NDArray[Any]]]:
+    """Parts of the array, in C order, of a multiple of so many elements."""
     flat = array.reshape(-1) if array.flags.c_contiguous else array.flat
-    for start in range(0, array.size, _BLOCK):
-        yield start, flat[start : start + _BLOCK]
+    size = max(1, _BLOCK // whole) * whole
+    for start in range(0, array.size, size):
+        yield start, flat[start : start + size]
+
+
+def _maximum(
+    block: NDArray[Any], start: int, length: int, tops: NDArray[Any] | None
+) -> np.floating[Any]:
+    if tops is None:
+        return block.max()  # type: ignore[no-any-return]
+    maxima = block.reshape(-1, length).max(axis=-1)
+    tops[start // length : start // length + len(maxima)] = maxima
+    return maxima.max()  # type: ignore[no-any-return]
 
 
 def _non_finite(block: NDArray[Any], finite: NDArray[Any]) -> dict[str, int]:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from .arrays import as_array, overflow_of_exp, summary
 from .expressions import Reader, Unreadable, operands
+from .findings import Severity
 from .patterns import Meaning
 from .sources import Module, Place
 
@@ -63,6 +64,8 @@ class Event:
     inside: str = ""
     """The library whose own line it was, called from the user's."""
     times: int = 1
+    most: Severity = "error"
+    """The severity that a finding of it may have."""
 
 
 @dataclass
@@ -107,6 +110,8 @@ class Scene:
         held = [v for v in self.values if v is not None and v.dtype.kind == "f"]
         if any(np.isnan(v).any() for v in held):
             return "nan"
+        if not self.kind:  # no operation is known to have failed
+            return ""
         unknown = len(held) < len(self.nodes) or not self.nodes
         if any(np.isinf(v).any() for v in held) or (unknown and self.kind == "invalid"):
             return "inf"
@@ -340,7 +345,7 @@ def _quotient(scene: Scene) -> str:
 def _underflow(scene: Scene, exp: ast.Call) -> Suspicion:
     """0 / 0 of exponentials: which shift, or which mask, left nothing of a row."""
     argument = scene.meaning.arguments(exp)[0]
-    z, (shift, call) = scene.read(argument), scene.meaning.shift(exp)
+    z, (shift, _) = scene.read(argument), scene.meaning.shift(exp)
     if z is None or z.dtype.kind not in "fiu" or not z.size:
         if shift == "max":
             return Suspicion("SMX003", "a row far below the shared maximum underflowed to 0 / 0")

@@ -156,9 +156,9 @@ array([1., 1.])
         "SMX007",
         "wrong-axis",
         "Normalised over another axis than asked, or over all.",
-        "The builtin sum adds along axis 0, np.sum without an axis over everything. Columns, or the "
-        "whole batch, sum to 1 in place of rows. A stable softmax hides it: no NaN appears, the "
-        "logits grow without bound, and accuracy stays at chance.",
+        "The builtin sum adds along axis 0, np.sum without an axis over everything. Columns, or "
+        "the whole batch, sum to 1 in place of rows. A stable softmax hides it: no NaN appears, "
+        "the logits grow without bound, and accuracy stays at chance.",
         """
 >>> x = np.array([[0.0, 1.0], [2.0, 3.0]])
 >>> e = np.exp(x - np.max(x, axis=-1, keepdims=True))
@@ -220,8 +220,8 @@ array([9.99954602e-01, 4.53978687e-05])
         "SMX010",
         "integer-dtype",
         "Integers that wrap around, cut off the fraction, or are asked to hold the result.",
-        "x - max(x) of unsigned integers wraps to huge numbers; a difference of extreme signed ones "
-        "overflows in silence; probabilities stored in an integer array are all 0.",
+        "x - max(x) of unsigned integers wraps to huge numbers; a difference of extreme signed "
+        "ones overflows in silence; probabilities stored in an integer array are all 0.",
         """
 >>> x = np.array([1, 2, 3], dtype=np.uint8)
 >>> x - x.max()
@@ -374,16 +374,17 @@ array([1.00e+00, 6.14e-06], dtype=float16)
         "SMX018",
         "scale",
         "First weights, or inputs, of a scale that no layer keeps.",
-        "A layer multiplies the scale of its input by the deviation of its weights times the square "
-        "root of the inputs it sums. With weights of deviation 1, or pixels up to 255, the first "
-        "logits are in the thousands: softmax is one-hot, and wrong, from the first step.",
+        "A layer multiplies the scale of its input by the deviation of its weights times the "
+        "square root of the inputs it sums. With weights of deviation 1, or pixels up to 255, "
+        "the first logits are in the thousands, and softmax is one-hot from the first step.",
         """
 >>> rng = np.random.default_rng(0)
 >>> pixels, weights = rng.uniform(0, 255, 784), rng.standard_normal((784, 10))
 >>> bool(np.abs(pixels @ weights).max() > 1000)
 True
 """,
-        "Scale the inputs to deviation 1, and draw weights with initial_weights (He, Glorot, LeCun).",
+        "Scale the inputs to deviation 1, and draw weights with initial_weights (He, Glorot or "
+        "LeCun).",
         """
 >>> from stablesoftmax import initial_weights
 >>> weights = initial_weights((784, 10), rng=rng)
@@ -395,8 +396,8 @@ True
         "SMX019",
         "exploding-gradient",
         "A gradient that is not finite, or that jumped by orders of magnitude.",
-        "A step along it throws the weights far away. Clipping by the norm mends a gradient that is "
-        "large; it cannot mend one that holds inf or NaN, because inf / inf is NaN.",
+        "A step along it throws the weights far away. Clipping by the norm mends a gradient that "
+        "is large; it cannot mend one that holds inf or NaN, because inf / inf is NaN.",
         """
 >>> g = np.array([np.inf, 1.0])
 >>> g * (1 / np.linalg.norm(g))

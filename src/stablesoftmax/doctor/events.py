@@ -89,6 +89,8 @@ def _where(event: Event) -> dict[str, str | int]:
 
 
 def _severity(root: Event, invalid: Event | None) -> Severity:
+    if root.most != "error" and (invalid is None or invalid is root):
+        return root.most
     if root.inside:  # a library's own line, whose author may know what happens there
         return "warning" if invalid else "info"
     if root.suspicion.harmless and (invalid is None or invalid.suspicion.harmless):

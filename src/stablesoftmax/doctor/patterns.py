@@ -28,7 +28,8 @@ _MEANING = {name: meaning for meaning, names in _SPELLINGS.items() for name in n
 _REDUCTIONS = {"add": "sum", "maximum": "max", "minimum": "min", "logaddexp": "logsumexp"}
 _SAME_VALUES = {
     "asarray", "array", "astype", "atleast_1d", "atleast_2d", "copy", "expand_dims", "float",
-    "ravel", "flatten", "reshape", "squeeze", "transpose", "broadcast_to", "view", "float32", "float64",
+    "ravel", "flatten", "reshape", "squeeze", "transpose", "broadcast_to", "view",
+    "float32", "float64",
 }  # fmt: skip
 
 
@@ -73,9 +74,9 @@ class Meaning:
             if self.module.scope(node) is not scope or node is use:
                 continue
             value = self._assigned(node, name.id)
-            if value is not None and node.lineno <= use.lineno:  # type: ignore[attr-defined]
-                if found is None or node.lineno >= found[0]:  # type: ignore[attr-defined]
-                    found = (node.lineno, value)  # type: ignore[attr-defined]
+            line = getattr(node, "lineno", 0)
+            if value is not None and line <= use.lineno and (found is None or line >= found[0]):
+                found = (line, value)
         return found[1] if found else None
 
     def _assigned(self, node: ast.AST, name: str) -> ast.expr | None:
@@ -212,9 +213,8 @@ class Meaning:
                     carriers.append(self.module.parents[parent])
                 case _:
                     uses.append((parent, carrier))
-                    if isinstance(parent, ast.BinOp) and isinstance(parent.op, ast.Div):
-                        if carrier is parent.right:  # x / inf is 0, and goes no further
-                            continue
+                    if _divides(parent, carrier):  # x / inf is 0, and goes no further
+                        continue
                     if isinstance(parent, ast.BinOp | ast.UnaryOp) or self.of(parent) in (
                         "sum",
                         "mean",
@@ -225,12 +225,14 @@ class Meaning:
     def _loads(self, name: str, after: ast.stmt) -> Iterator[ast.Name]:
         scope = self.module.scope(after)
         for node in ast.walk(scope):
-            if isinstance(node, ast.Name) and node.id == name and isinstance(node.ctx, ast.Load):
-                if node.lineno > after.lineno and self.definition(node) is not None:
-                    yield node
+            if not (isinstance(node, ast.Name) and node.id == name):
+                continue
+            read = isinstance(node.ctx, ast.Load) and node.lineno > after.lineno
+            if read and self.definition(node) is not None:
+                yield node
 
     def updates_itself(self, loop: ast.AST) -> Iterator[tuple[str, type[ast.operator]]]:
-        """The names that a loop computes from themselves, as weights are, and by which operation."""
+        """The names that a loop computes from themselves, and by which operation."""
         for node in ast.walk(loop):
             match node:
                 case ast.AugAssign(target=target, op=op):
@@ -239,6 +241,14 @@ class Meaning:
                     names = {n.id for n in ast.walk(value) if isinstance(n, ast.Name)}
                     if _root(target) in names:
                         yield _root(target), type(op)
+
+
+def _divides(operation: ast.AST, carrier: ast.AST) -> bool:
+    return (
+        isinstance(operation, ast.BinOp)
+        and isinstance(operation.op, ast.Div)
+        and carrier is operation.right
+    )
 
 
 def _root(node: ast.AST) -> str:

@@ -11,7 +11,6 @@ import re
 import runpy
 import sys
 import threading
-import traceback
 import types
 import warnings
 from collections.abc import Sequence
@@ -25,14 +24,14 @@ from .attribution import Event, Scene, Suspicion, attribute
 from .events import findings_of, link
 from .exceptions import of_exception
 from .expressions import Reader
-from .findings import Finding, Report
-from .sources import Module, is_library, place_of
+from .findings import Finding, Report, Severity
+from .following import Follower
+from .sources import is_library, place_of, stack_of
 
 __all__ = ["Outcome", "Watch", "run", "watch"]
 
 _TOLD = re.compile(r"(?:Warning: )?(overflow|divide|invalid)[\w ]* encountered in (.+?)\s*$")
 _WATCHED = ("over", "divide", "invalid")  # underflow is nothing
-_DEEPEST = 30  # of the user's calls that are looked at for loops
 
 
 class Outcome(NamedTuple):
@@ -56,20 +55,14 @@ class Watch:
         self._events: dict[tuple[Any, ...], Event] = {}
         self._extra: list[Finding] = []
         self._notes: list[str] = []
-        self._pid, self._busy = os.getpid(), threading.local()
+        self._pid, self.busy = os.getpid(), threading.local()
         self._threads: set[int | None] = set()
-        self._followed = None
-        if thorough:
-            from .following import Follower
-
-            self._followed = Follower(self)
+        self._followed = Follower(self) if thorough else None
 
     @property
     def report(self) -> Report:
         """What was found so far, the root cause first."""
         found = [*findings_of(self._events.values()), *self._extra]
-        if self._followed:
-            found = self._followed.added_to(found)
         order = {"error": 0, "warning": 1, "info": 2}
         return Report(sorted(found, key=lambda f: order[f.severity]), tool="run", notes=self._notes)
 
@@ -85,7 +78,7 @@ class Watch:
     def __exit__(self, *exception: object) -> None:
         if self._followed:
             self._followed.stop()
-        threading.setprofile(None)  # type: ignore[arg-type]
+        threading.setprofile(None)
         self._note_silence()
         self._note_threads()
         modes, call = self._before
@@ -93,21 +86,24 @@ class Watch:
         np.seterrcall(call)
 
     def _begin(self) -> None:
-        modes = np.geterr()
-        np.seterr(**{name: "log" for name in _WATCHED if modes[name] == "warn"})
+        modes: Any = np.geterr()
+        watched: Any = {name: "log" for name in _WATCHED if modes[name] == "warn"}
+        np.seterr(**watched)
         np.seterrcall(self)
         self._threads.add(threading.get_ident())
 
     def _begin_thread(self, *_: object) -> None:
-        """Called at a new thread's first step, in that thread: NumPy's modes are each thread's own."""
+        """Watch a new thread, at its first step: NumPy's modes are each thread's own."""
         sys.setprofile(None)
         self._begin()
 
     def write(self, message: str) -> None:
         """Take note of what NumPy tells, and warn as it would have done."""
+        if getattr(self.busy, "now", False):
+            return
         told = _TOLD.match(message)
-        if told and os.getpid() == self._pid and not getattr(self._busy, "now", False):
-            self._busy.now = True
+        if told and os.getpid() == self._pid:
+            self.busy.now = True
             try:
                 self._note(told[1], told[2], sys._getframe(1))
             except Exception as error:  # the program must not fail for what its watcher cannot do
@@ -115,7 +111,7 @@ class Watch:
                     f"{told[2]} could not be looked at: {type(error).__name__}: {error}"
                 )
             finally:
-                self._busy.now = False
+                self.busy.now = False
         text = message.removeprefix("Warning: ").rstrip("\n")
         warnings.warn(text, RuntimeWarning, stacklevel=2)
 
@@ -133,6 +129,15 @@ class Watch:
             link(event, self._events.values(), parts, scene.given())
         self._events[key] = event
 
+    def add(self, event: Event, scene: Scene) -> None:
+        """Take an event that was found otherwise than by NumPy's status."""
+        link(event, self._events.values(), scene.parts() if scene.module else (), scene.given())
+        self._events["followed", event.place, event.kind] = event
+
+    def knows(self, *kinds: str) -> bool:
+        """Whether an event of one of these kinds was told."""
+        return any(event.kind in kinds for event in self._events.values())
+
     def note_exception(self, error: BaseException) -> None:
         """Explain what ended the script, where a cause of the catalogue did."""
         found = of_exception(error)
@@ -147,18 +152,19 @@ class Watch:
             array = None if name.startswith("_") else as_array(value)
             if array is None or array.dtype.kind not in "fc" or not np.isnan(array).any():
                 continue
-            severity = "warning" if np.isnan(array).all() else "info"
+            severity: Severity = "warning" if np.isnan(array).all() else "info"
             message = f"{name} is NaN at the end, and no operation was seen to make it"
             fix = "Run it with --thorough, which says after which line the NaN first stood."
             self._extra.append(Finding("SMX015", severity, message, {"name": name}, {}, fix))
 
     def _note_silence(self) -> None:
-        modes = np.geterr()
-        silent = [name for name in _WATCHED if modes[name] == "ignore"]
-        if silent and self._before[0][silent[0]] != "ignore" and not self._followed:
+        modes: Any = np.geterr()
+        before: Any = self._before[0]
+        silent = [name for name in _WATCHED if modes[name] == "ignore" != before[name]]
+        if silent and not self._followed:
             what = "everything" if len(silent) == 3 else " and ".join(silent)
             self._notes.append(
-                f"np.seterr silenced {what} in this program, and what happened after it was not seen: "
+                f"np.seterr silenced {what} in this program, and what came after it was not seen: "
                 "--thorough follows the variables themselves"
             )
 
@@ -192,8 +198,8 @@ def event_of(
     place, module, node = place_of(frame, offset)
     expression = " ".join(module.text(node).split()) if module and node else place.source.strip()
     failing = None if inside else node
-    reader = Reader(frame, _overwritten(failing))
-    scene = Scene(kind, operation, failing, module, reader, _stack(frame, module, node))
+    reader = Reader(frame, overwritten(failing))
+    scene = Scene(kind, operation, failing, module, reader, stack_of(frame, module, node))
     what, suspicion = attribute(scene)
     if inside:
         suspicion = Suspicion(suspicion.code, f"inside {inside}: {suspicion.message}")
@@ -202,7 +208,7 @@ def event_of(
     return event, scene
 
 
-def _overwritten(node: ast.AST | None) -> set[str]:
+def overwritten(node: ast.AST | None) -> set[str]:
     """The names whose arrays an operation writes: `x` in `x -= y` and in `out=x`."""
     written: list[ast.AST] = []
     if isinstance(node, ast.AugAssign):
@@ -210,20 +216,6 @@ def _overwritten(node: ast.AST | None) -> set[str]:
     elif isinstance(node, ast.Call):
         written += [word.value for word in node.keywords if word.arg == "out"]
     return {name.id for part in written for name in ast.walk(part) if isinstance(name, ast.Name)}
-
-
-def _stack(
-    frame: FrameType, module: Module | None, node: ast.AST | None
-) -> list[tuple[Module, ast.AST]]:
-    stack = [(module, node)] if module and node else []
-    outer = frame.f_back
-    while outer is not None and len(stack) < _DEEPEST:
-        if not is_library(outer.f_code.co_filename):
-            _, its_module, its_node = place_of(outer)
-            if its_module and its_node:
-                stack.append((its_module, its_node))
-        outer = outer.f_back
-    return stack
 
 
 def watch(*, thorough: bool = False) -> Watch:
@@ -322,7 +314,7 @@ def _find(module: str) -> None:
 
 
 def _status(body: Any) -> tuple[int, BaseException | None]:
-    """Run the script; print its traceback as Python would. The status that Python would exit with."""
+    """Run the script as Python would, traceback and all; return its exit status."""
     try:
         body()
     except SystemExit as stop:

@@ -11,7 +11,9 @@ from functools import cache
 from itertools import islice
 from types import CodeType, FrameType
 
-__all__ = ["Module", "Place", "is_library", "module_of", "place_of", "short_path"]
+__all__ = ["Module", "Place", "is_library", "module_of", "place_of", "short_path", "stack_of"]
+
+_DEEPEST = 30  # of the user's calls that are looked at for loops
 
 Scope = ast.Module | ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda | ast.ClassDef
 _SCOPES = (ast.Module, ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef)
@@ -63,6 +65,14 @@ class Module:
             (node for node in ast.walk(self.tree) if getattr(node, "lineno", 0) == line), None
         )
 
+    def statement_at(self, line: int) -> ast.stmt | None:
+        """The innermost statement that a line is part of; of a compound one, its head alone."""
+        found = None
+        for node in ast.walk(self.tree):
+            if isinstance(node, ast.stmt) and node.lineno <= line <= _last_line(node):
+                found = node  # breadth first: what comes later is further in
+        return found
+
     def up(self, node: ast.AST) -> Iterator[ast.AST]:
         """The nodes that this one is part of, from the nearest to the module."""
         while node in self.parents:
@@ -90,7 +100,10 @@ class Module:
 
     def place(self, node: ast.AST, function: str) -> Place:
         line, end_line, column, end_column = _position(node)
-        assert line and end_line and column is not None and end_column is not None
+        assert line
+        assert end_line
+        assert column is not None
+        assert end_column is not None
         start, end = self._characters(line, column), self._characters(end_line, end_column)
         source = self.lines[line - 1].rstrip("\n")
         return Place(self.filename, line, start + 1, end_line, end + 1, function, source)
@@ -98,6 +111,13 @@ class Module:
     def _characters(self, line: int, column: int) -> int:
         """A column of the parser's, which counts bytes of UTF-8, in characters."""
         return len(self.lines[line - 1].encode()[:column].decode(errors="ignore"))
+
+
+def _last_line(node: ast.stmt) -> int:
+    body = getattr(node, "body", None)
+    if isinstance(body, list) and body:
+        return max(node.lineno, body[0].lineno - 1)
+    return node.end_lineno or node.lineno
 
 
 def _position(node: ast.AST) -> _Position:
@@ -136,6 +156,20 @@ def place_of(
 
 def _instruction(code: CodeType, offset: int) -> _Position:
     return next(islice(code.co_positions(), offset // 2, None), (None, None, None, None))
+
+
+def stack_of(
+    frame: FrameType, module: Module | None, node: ast.AST | None
+) -> list[tuple[Module, ast.AST]]:
+    stack = [(module, node)] if module and node else []
+    outer = frame.f_back
+    while outer is not None and len(stack) < _DEEPEST:
+        if not is_library(outer.f_code.co_filename):
+            _, its_module, its_node = place_of(outer)
+            if its_module and its_node:
+                stack.append((its_module, its_node))
+        outer = outer.f_back
+    return stack
 
 
 @cache

@@ -1,0 +1,321 @@
+"""Follow the lines of the user's files: after which one did a variable first hold NaN or inf?
+
+That finds what NumPy's status does not tell of: BLAS, files, other libraries, and all that runs
+under `np.errstate(all="ignore")`. A line is looked at when the next one begins: only the names that
+it wrote to, or passed to a call, are.
+"""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import sys
+import threading
+from collections.abc import Iterator
+from types import CodeType, FrameType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .arrays import as_array
+from .attribution import Event, Scene, Suspicion, attribute
+from .expressions import Reader, Unreadable, operands
+from .sources import is_library, module_of, stack_of
+
+if TYPE_CHECKING:
+    from .running import Watch
+
+__all__ = ["Follower"]
+
+_ITEMS = 100  # of a container that are looked into
+_OPERATIONS = {
+    ast.Div: "divide", ast.FloorDiv: "floor_divide", ast.Sub: "subtract", ast.Add: "add",
+    ast.Mult: "multiply", ast.MatMult: "matmul", ast.Pow: "power", ast.Mod: "remainder",
+}  # fmt: skip
+_LITERALS = ("nan", "inf", "NaN", "Inf", "infty", "NINF", "PINF")
+
+
+class Follower:
+    """Follow the program's lines until the first NaN.
+
+    Parameters
+    ----------
+    watch : Watch
+        Where what is found goes.
+    """
+
+    def __init__(self, watch: Watch) -> None:
+        self._watch, self._busy = watch, watch.busy
+        self._infinite: set[tuple[str, int]] = set()  # lines that are known to make infinities
+        self._known: set[tuple[CodeType, str]] = set()  # names that have held infinities
+        self._written: dict[int, dict[int, tuple[tuple[str, str], ...]]] = {}  # by code and line
+        self._codes: list[CodeType] = []  # kept alive: their ids are keys
+        self._before: Any = None
+
+    def start(self, frame: FrameType) -> None:
+        """Follow what is called from now on, and the frame that asked for it."""
+        self._before = sys.gettrace()
+        frame.f_trace = self._line(frame)
+        threading.settrace(self._call)
+        sys.settrace(self._call)
+
+    def stop(self) -> None:
+        """Follow no more."""
+        threading.settrace(None)
+        sys.settrace(self._before)
+
+    def _call(self, frame: FrameType, event: str, _: Any) -> Any:
+        return None if is_library(frame.f_code.co_filename) else self._line(frame)
+
+    def _line(self, frame: FrameType) -> Any:
+        """A local trace function, which remembers the line that it is at.
+
+        It runs at every line: most of them write a finite number, which is told here at once.
+        """
+        at, written = frame.f_lineno, self._lines_of(frame.f_code)
+        code, outer = frame.f_code, frame.f_globals
+
+        def follow(frame: FrameType, event: str, value: Any) -> Any:
+            nonlocal at
+            if event == "line" or event == "return":
+                done, at = at, frame.f_lineno
+                names = written.get(done)
+                if names is None:
+                    names = written[done] = _written(code, done)
+                if names:
+                    local = frame.f_locals
+                    for name, attribute_of_it in names:
+                        held: Any = local[name] if name in local else outer.get(name)
+                        kind = type(held)
+                        if kind is int or (kind is float and held - held == 0):
+                            continue
+                        self._look(frame, done, name, attribute_of_it, held)
+                if event == "return" and value is not None:
+                    self._look_at(frame, done, "the value returned", value)
+            return follow
+
+        return follow
+
+    def _lines_of(self, code: CodeType) -> dict[int, tuple[tuple[str, str], ...]]:
+        lines = self._written.get(id(code))  # a code object's own hash costs a microsecond
+        if lines is None:
+            self._codes.append(code)
+            lines = self._written[id(code)] = {}
+        return lines
+
+    def _look(
+        self, frame: FrameType, line: int, name: str, attribute_of_it: str, held: Any
+    ) -> None:
+        if attribute_of_it:
+            fields = getattr(held, "__dict__", None)
+            held = fields.get(attribute_of_it) if type(fields) is dict else None
+            name = f"{name}.{attribute_of_it}"
+        if held is not None:
+            self._look_at(frame, line, name, held)
+
+    def _look_at(self, frame: FrameType, line: int, name: str, value: Any) -> None:
+        self._busy.now = True  # what our own sums overflow is no event
+        try:
+            held = _held(value)
+        finally:
+            self._busy.now = False
+        if not held or (held == "inf" and (frame.f_code.co_filename, line) in self._infinite):
+            return
+        self.stop() if held == "nan" else self._infinite.add((frame.f_code.co_filename, line))
+        known = ("invalid",) if held == "nan" else ("overflow", "divide")
+        if self._watch.knows(*known) and held == "inf":
+            return
+        if held == "nan" and self._watch.knows("invalid"):
+            return
+        with np.errstate(all="ignore"):
+            self._explain(frame, line, name, held)
+
+    def _explain(self, frame: FrameType, line: int, name: str, held: str) -> None:
+        """Compute the line again, part by part, and name the operations that fail."""
+        module = module_of(frame.f_code.co_filename)
+        statement = module.statement_at(line) if module else None
+        if module is None or statement is None:
+            return
+        reader = Reader(frame, _assigned(statement))
+        makers = list(_makers(reader, statement, held))
+        if held == "inf":
+            known = (frame.f_code, name) in self._known
+            self._known.add((frame.f_code, name))
+            # np.full(3, -np.inf) is meant; scores + mask holds what the mask held.
+            if not makers and (known or _says_so(statement) or _reads_infinity(reader, statement)):
+                return
+        told = f"{name} first held {_NAMES[held]} after this line"
+        for node, kind, operation in makers or [(statement, "", "")]:
+            stack = stack_of(frame, module, node)
+            scene = Scene(kind, operation, node, module, reader, stack)
+            what, cause = attribute(scene) if kind else _unknown(scene, name, held)
+            harmless = cause.harmless or held == "inf"
+            cause = Suspicion(cause.code, f"{cause.message}; {told}", harmless, cause.also)
+            place = module.place(node, frame.f_code.co_name)
+            kind = kind or ("invalid" if held == "nan" else "overflow")
+            text = scene.text(node)
+            event = Event(kind, operation, place, what, text, scene.summaries(), cause, node=node)
+            if not makers:
+                event.most = "info" if held == "inf" or _says_so(statement) else "warning"
+            self._watch.add(event, scene)
+
+
+_NAMES = {"nan": "NaN", "inf": "an infinity"}
+
+
+def _held(value: Any, depth: int = 2) -> str:
+    """ "nan" or "inf", if a value, or what it contains, is not finite."""
+    kind = type(value)
+    if kind is int or kind is str or kind is bool:
+        return ""
+    if kind is float:
+        return "nan" if value != value else "inf" if value - value != 0 else ""
+    if kind in (list, tuple, dict) and depth:
+        items = list(value.values() if kind is dict else value)[:_ITEMS]
+        found = {_held(item, depth - 1) for item in items}
+        return "nan" if "nan" in found else "inf" if "inf" in found else ""
+    array = value if kind is np.ndarray else as_array(value)
+    if array is None or array.dtype.kind not in "fc" or not array.size:
+        return ""
+    total = np.add.reduce(array, None)
+    if total - total == 0:  # one sweep tells of most arrays that they are finite
+        return ""
+    if np.isnan(array).any():
+        return "nan"
+    return "inf" if np.isinf(array).any() else ""
+
+
+def _written(code: CodeType, line: int) -> tuple[tuple[str, str], ...]:
+    """The names, and attributes of names, that a line writes to or passes to a call."""
+    module = module_of(code.co_filename)
+    statement = module.statement_at(line) if module else None
+    return tuple(dict.fromkeys(_targets(statement))) if statement is not None else ()
+
+
+def _targets(statement: ast.stmt) -> Iterator[tuple[str, str]]:
+    match statement:
+        case ast.Assign(targets=targets):
+            for target in targets:
+                yield from _named(target)
+        case ast.AugAssign(target=target) | ast.AnnAssign(target=target) | ast.For(target=target):
+            yield from _named(target)
+        case ast.With(items=items):
+            for item in items:
+                if item.optional_vars is not None:
+                    yield from _named(item.optional_vars)
+    if isinstance(statement, ast.Expr | ast.Assign) and isinstance(statement.value, ast.Call):
+        call = statement.value
+        for part in [call.func, *call.args, *(word.value for word in call.keywords)]:
+            base = part.value if isinstance(part, ast.Attribute) and part is call.func else part
+            if isinstance(base, ast.Name | ast.Attribute):
+                yield from _named(base)
+
+
+def _named(target: ast.expr) -> Iterator[tuple[str, str]]:
+    match target:
+        case ast.Name(id=name):
+            yield name, ""
+        case ast.Attribute(value=ast.Name(id=name), attr=attribute_of_it):
+            yield name, attribute_of_it
+        case ast.Subscript(value=base) | ast.Starred(value=base):
+            yield from _named(base)
+        case ast.Tuple(elts=parts) | ast.List(elts=parts):
+            for part in parts:
+                yield from _named(part)
+
+
+def _makers(reader: Reader, statement: ast.stmt, held: str) -> Iterator[tuple[ast.AST, str, str]]:
+    """The first operation that makes an infinity of finite numbers, and the first to make NaN."""
+    infinite = False
+    for node in _post_order(statement):
+        if not isinstance(node, ast.BinOp | ast.Call):
+            continue
+        try:
+            result = _held(_array(reader, node))
+            given = [_array(reader, operand) for operand in operands(node)]
+        except Unreadable:
+            continue
+        had = {_held(value) for value in given}
+        if result == "nan" and "nan" not in had:
+            yield node, "invalid", _operation(node)
+            return
+        if result == "inf" and not had & {"nan", "inf"} and not infinite:
+            infinite = True
+            yield node, _kind(node, given), _operation(node)
+            if held == "inf":
+                return
+
+
+def _assigned(statement: ast.stmt) -> set[str]:
+    """The names whose value before the statement is gone."""
+    targets: list[ast.expr] = []
+    if isinstance(statement, ast.Assign):
+        targets = statement.targets
+    elif isinstance(statement, ast.AugAssign | ast.AnnAssign):
+        targets = [statement.target]
+    words = [node for node in ast.walk(statement) if isinstance(node, ast.keyword)]
+    targets = [*targets, *(word.value for word in words if word.arg == "out")]
+    return {name for target in targets for name, _ in _named(target)}
+
+
+def _post_order(node: ast.AST) -> Iterator[ast.AST]:
+    for child in ast.iter_child_nodes(node):
+        yield from _post_order(child)
+    yield node
+
+
+def _array(reader: Reader, node: ast.AST) -> NDArray[Any]:
+    array = as_array(reader.read(node))
+    if array is None:
+        raise Unreadable
+    return array
+
+
+def _operation(node: ast.BinOp | ast.Call) -> str:
+    if isinstance(node, ast.BinOp):
+        return _OPERATIONS.get(type(node.op), "")
+    name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+    return "reduce" if name in ("sum", "mean", "prod", "std", "var") else name
+
+
+def _kind(node: ast.AST, given: list[NDArray[Any]]) -> str:
+    operation = _operation(node) if isinstance(node, ast.BinOp | ast.Call) else ""
+    if operation.startswith("log"):
+        return "divide"
+    if operation in ("divide", "floor_divide", "remainder") and not np.all(given[-1]):
+        return "divide"
+    return "overflow"
+
+
+def _unknown(scene: Scene, name: str, held: str) -> tuple[str, Suspicion]:
+    """No operation of the line could be computed again: what came in decides."""
+    what = f"{name} holds {_NAMES[held]}"
+    parts = ast.walk(scene.node) if scene.node else iter(())
+    names = [part for part in parts if isinstance(part, ast.Name)]
+    for part in names:
+        value = scene.read(part) if isinstance(part.ctx, ast.Load) else None
+        if value is None or value.dtype.kind != "f" or not value.ndim or not value.size:
+            continue
+        if np.isneginf(np.atleast_1d(value.max(axis=-1))).any():
+            return what, Suspicion("SMX014", f"a row of {part.id} is -inf throughout")
+    return what, Suspicion("SMX015", f"{_NAMES[held]} came in")
+
+
+def _reads_infinity(reader: Reader, statement: ast.stmt) -> bool:
+    for node in ast.walk(statement):
+        if isinstance(node, ast.Name | ast.Attribute) and isinstance(node.ctx, ast.Load):
+            with contextlib.suppress(Unreadable):
+                if _held(reader.read(node)) == "inf":
+                    return True
+    return False
+
+
+def _says_so(statement: ast.stmt) -> bool:
+    """Whether the source itself writes a NaN or an infinity, which is meant."""
+    for node in ast.walk(statement):
+        if isinstance(node, ast.Attribute) and node.attr in _LITERALS:
+            return True
+        if isinstance(node, ast.Constant) and str(node.value).lower().strip("+-") in ("nan", "inf"):
+            return True
+    return False
