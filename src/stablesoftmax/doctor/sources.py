@@ -116,8 +116,8 @@ class Module:
 def _last_line(node: ast.stmt) -> int:
     body = getattr(node, "body", None)
     if isinstance(body, list) and body:
-        return max(node.lineno, body[0].lineno - 1)
-    return node.end_lineno or node.lineno
+        return int(max(node.lineno, body[0].lineno - 1))
+    return int(node.end_lineno or node.lineno)
 
 
 def _position(node: ast.AST) -> _Position:
