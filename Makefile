@@ -50,7 +50,7 @@ bench: $(VENV)/.installed-bench
 
 lint: $(VENV)/.installed-lint
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
-	@$(BIN)/numpydoc lint $(addprefix src/stablesoftmax/,errors.py threads.py training.py $(addsuffix /__init__.py,_dispatch functions gradients information losses sampling segments sums testing))
+	@$(BIN)/numpydoc lint $(addprefix src/stablesoftmax/,errors.py threads.py training.py doctor/diagnosis.py $(addsuffix /__init__.py,_dispatch functions gradients information losses sampling segments sums testing))
 
 # -Og: at -O3 a sanitized level takes four minutes to compile.
 SETUP := $(BIN)/meson setup --reconfigure -Dextension=false -Dkernel_tests=true -Dbuildtype=plain -Doptimization=g \

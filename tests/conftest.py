@@ -10,6 +10,7 @@ import tracemalloc
 import ml_dtypes
 import numpy as np
 import pytest
+from watched_scripts import Doctor
 
 import stablesoftmax
 from stablesoftmax import _core
@@ -177,3 +178,9 @@ def peak(call):
         return tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
+
+
+@pytest.fixture
+def doctor(tmp_path):
+    """The doctor's command line, in a folder of its own."""
+    return Doctor(tmp_path)

@@ -450,7 +450,7 @@ THOROUGH = {
 import io
 import numpy as np
 best = float("inf")
-data = np.genfromtxt(io.StringIO("1,2\n3,\n"), delimiter=",")
+data = np.genfromtxt(io.StringIO("1,2 3,".replace(" ", chr(10))), delimiter=",")
 print(data.mean(), best)
 """,
         "SMX015",

@@ -177,14 +177,13 @@ def _overflow_of_exp(scene: Scene) -> _Found:
         )
     if dtype == np.float16:
         return "", Suspicion("SMX016", reached)
-    if scene.node is None:
+    if not isinstance(scene.node, ast.Call):
         return "", Suspicion("SMX001", reached)
     roles = set(_roles(scene, scene.node))
     if "log" in roles and "numerator" not in roles:
         return "", Suspicion("SMX005", f"log(sum(exp)) is inf: {reached}")
     if roles == {"denominator"}:
         return "", Suspicion("SMX001", f"harmless: 1 / inf is 0 here; {reached}", harmless=True)
-    assert isinstance(scene.node, ast.Call)
     shift, _ = scene.meaning.shift(scene.node)
     how = {"none": "not shifted by the row's maximum", "max": "shifted by another maximum"}
     message = f"exp is {how.get(shift, f'shifted by a {shift}, not by the maximum')}: {reached}"

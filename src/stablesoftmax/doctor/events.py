@@ -89,7 +89,7 @@ def _where(event: Event) -> dict[str, str | int]:
 
 
 def _severity(root: Event, invalid: Event | None) -> Severity:
-    if root.most != "error" and (invalid is None or invalid is root):
+    if root.most != "error" and (invalid is None or invalid.most != "error"):
         return root.most
     if root.inside:  # a library's own line, whose author may know what happens there
         return "warning" if invalid else "info"

@@ -51,6 +51,7 @@ class Follower:
         self._known: set[tuple[CodeType, str]] = set()  # names that have held infinities
         self._written: dict[int, dict[int, tuple[tuple[str, str], ...]]] = {}  # by code and line
         self._codes: list[CodeType] = []  # kept alive: their ids are keys
+        self._silenced: tuple[list[Event], tuple[str, int], str] | None = None
         self._before: Any = None
 
     def start(self, frame: FrameType) -> None:
@@ -120,45 +121,79 @@ class Follower:
             held = _held(value)
         finally:
             self._busy.now = False
-        if not held or (held == "inf" and (frame.f_code.co_filename, line) in self._infinite):
-            return
-        self.stop() if held == "nan" else self._infinite.add((frame.f_code.co_filename, line))
-        known = ("invalid",) if held == "nan" else ("overflow", "divide")
-        if self._watch.knows(*known) and held == "inf":
-            return
-        if held == "nan" and self._watch.knows("invalid"):
-            return
-        with np.errstate(all="ignore"):
-            self._explain(frame, line, name, held)
+        place = frame.f_code.co_filename, line
+        if held == "nan":
+            self._look_at_nan(frame, place, name)
+        elif held == "inf" and place not in self._infinite:
+            self._infinite.add(place)
+            if not self._watch.knows("overflow", "divide"):
+                self._explain(frame, line, name, held)
 
-    def _explain(self, frame: FrameType, line: int, name: str, held: str) -> None:
+    def _look_at_nan(self, frame: FrameType, place: tuple[str, int], name: str) -> None:
+        """The first NaN ends the search; one that was silenced, when it is found elsewhere, too.
+
+        `with np.errstate(invalid="ignore"): q = a / b`, then `np.where(b == 0, 0, q)` does no harm.
+        """
+        if self._silenced is None:
+            if self._watch.knows("invalid"):
+                return self.stop()
+            silent = np.geterr()["invalid"] == "ignore"
+            events = self._explain(frame, place[1], name, "nan")
+            if not silent:
+                return self.stop()
+            self._silenced = events, place, name
+            for event in events:
+                event.most = "info"
+        elif self._silenced[1:] != (place, name):
+            for event in self._silenced[0]:
+                event.most = "error"
+            self.stop()
+        return None
+
+    def _explain(self, frame: FrameType, line: int, name: str, held: str) -> list[Event]:
         """Compute the line again, part by part, and name the operations that fail."""
         module = module_of(frame.f_code.co_filename)
         statement = module.statement_at(line) if module else None
         if module is None or statement is None:
-            return
+            return []
         reader = Reader(frame, _assigned(statement))
-        makers = list(_makers(reader, statement, held))
-        if held == "inf":
-            known = (frame.f_code, name) in self._known
-            self._known.add((frame.f_code, name))
-            # np.full(3, -np.inf) is meant; scores + mask holds what the mask held.
-            if not makers and (known or _says_so(statement) or _reads_infinity(reader, statement)):
-                return
-        told = f"{name} first held {_NAMES[held]} after this line"
-        for node, kind, operation in makers or [(statement, "", "")]:
-            stack = stack_of(frame, module, node)
-            scene = Scene(kind, operation, node, module, reader, stack)
-            what, cause = attribute(scene) if kind else _unknown(scene, name, held)
-            harmless = cause.harmless or held == "inf"
-            cause = Suspicion(cause.code, f"{cause.message}; {told}", harmless, cause.also)
-            place = module.place(node, frame.f_code.co_name)
-            kind = kind or ("invalid" if held == "nan" else "overflow")
-            text = scene.text(node)
-            event = Event(kind, operation, place, what, text, scene.summaries(), cause, node=node)
-            if not makers:
-                event.most = "info" if held == "inf" or _says_so(statement) else "warning"
-            self._watch.add(event, scene)
+        with np.errstate(all="ignore"):
+            makers = list(_makers(reader, statement, held))
+            meant = _says_so(statement)
+            if held == "inf":
+                known = (frame.f_code, name) in self._known
+                self._known.add((frame.f_code, name))
+                # np.full(3, -np.inf) is meant; scores + mask holds what the mask held.
+                if not makers and (known or meant or _reads_infinity(reader, statement)):
+                    return []
+            events = []
+            for node, kind, operation in makers or [(statement, "", "")]:
+                stack = stack_of(frame, module, node)
+                scene = Scene(kind, operation, node, module, reader, stack)
+                event = _event(scene, name, held, frame.f_code.co_name)
+                if not makers:
+                    event.most = "info" if held == "inf" or meant else "warning"
+                self._watch.add(event, scene)
+                events.append(event)
+        return events
+
+
+def _event(scene: Scene, name: str, held: str, function: str) -> Event:
+    assert scene.module
+    assert scene.node
+    what, cause = attribute(scene) if scene.kind else _unknown(scene, name, held)
+    message = f"{cause.message}; {name} first held {_NAMES[held]} after this line"
+    suspicion = Suspicion(cause.code, message, cause.harmless or held == "inf", cause.also)
+    return Event(
+        scene.kind or ("invalid" if held == "nan" else "overflow"),
+        scene.operation,
+        scene.module.place(scene.node, function),
+        what,
+        scene.text(scene.node),
+        scene.summaries(),
+        suspicion,
+        node=scene.node,
+    )
 
 
 _NAMES = {"nan": "NaN", "inf": "an infinity"}

@@ -22,9 +22,10 @@ def as_page(report: Report) -> str:
     source = files(__package__).joinpath("templates", "report.html").read_text(encoding="utf-8")
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     findings = [_view(finding) for finding in report.findings]
-    return environment.from_string(source).render(
+    text: str = environment.from_string(source).render(
         report=report, findings=findings, version=report.to_dict()["version"]
     )
+    return text
 
 
 def _view(finding: Finding) -> dict[str, Any]:

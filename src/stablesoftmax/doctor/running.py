@@ -106,10 +106,8 @@ class Watch:
             self.busy.now = True
             try:
                 self._note(told[1], told[2], sys._getframe(1))
-            except Exception as error:  # the program must not fail for what its watcher cannot do
-                self._notes.append(
-                    f"{told[2]} could not be looked at: {type(error).__name__}: {error}"
-                )
+            except Exception as error:
+                self._note_failure(told[2], error)
             finally:
                 self.busy.now = False
         text = message.removeprefix("Warning: ").rstrip("\n")
@@ -140,9 +138,16 @@ class Watch:
 
     def note_exception(self, error: BaseException) -> None:
         """Explain what ended the script, where a cause of the catalogue did."""
-        found = of_exception(error)
-        if found is not None:
-            self._extra.append(found)
+        try:
+            found = of_exception(error)
+        except Exception as failure:
+            self._note_failure("the exception", failure)
+        else:
+            self._extra += [found] if found else []
+
+    def _note_failure(self, what: str, error: Exception) -> None:
+        """The program must not fail for what its watcher cannot do."""
+        self._notes.append(f"{what} could not be looked at: {type(error).__name__}: {error}")
 
     def note_remains(self, names: dict[str, Any]) -> None:
         """Tell of NaN that is left in variables, where no operation was seen to make one."""

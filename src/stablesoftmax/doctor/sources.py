@@ -55,7 +55,7 @@ class Module:
     def node_at(self, position: _Position) -> ast.AST | None:
         """The expression or statement at this position of the bytecode."""
         if nodes := self._at.get(position):
-            return nodes[0]
+            return nodes[-1]  # `np.exp(x)` alone on a line is a statement, and in it a call
         # A method's call on a line below its object starts, for CPython, at the method's name.
         line, end_line, _, end_column = position
         for (_, last, _, column), nodes in self._at.items():

@@ -5,8 +5,6 @@ import os
 import subprocess
 import sys
 
-import pytest
-
 
 class Doctor:
     def __init__(self, folder):
@@ -34,8 +32,3 @@ class Doctor:
         command = ["run", "--report", "report.json", *options, script, *arguments]
         done = self.command(*command, check=check)
         return json.loads((self.folder / "report.json").read_text(encoding="utf-8")), done
-
-
-@pytest.fixture
-def doctor(tmp_path):
-    return Doctor(tmp_path)
