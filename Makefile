@@ -11,7 +11,7 @@ INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --config-setti
 .PHONY: demo test interop bench lint sanitize clean help
 
 help:
-	@echo 'make demo      train a small network twice: once into NaN, once with this library'
+	@echo 'make demo      train a small network into NaN, ask the doctor why, train it again'
 	@echo 'make test      the whole test suite'
 	@echo 'make interop   the tests beside torch, JAX, ONNX and autograd: over 1 GB of them'
 	@echo 'make bench     the benchmark against the rivals (QUICK=1: a few minutes)'
@@ -36,7 +36,10 @@ $(VENV)/.installed-%: $(SOURCE) | $(BIN)/python
 	@touch $@
 
 demo: $(VENV)/.installed-demo
-	@$(BIN)/python examples/digits.py
+	@echo '1. A network, with np.exp(x) / np.sum(np.exp(x)), under the doctor:'
+	@$(BIN)/stablesoftmax run --report examples/digits.html examples/digits.py --textbook || test $$? -eq 1
+	@echo; echo '2. The same network without and with the cure:'
+	@$(BIN)/python -W ignore examples/digits.py
 
 test: $(VENV)/.installed-test
 	@$(BIN)/python -m pytest $(PYTEST)

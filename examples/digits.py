@@ -1,10 +1,14 @@
-"""Train a two-layer network in plain NumPy on 1,797 handwritten digits: to NaN, then to 95 %.
+"""Train a two-layer network in plain NumPy on 1,797 handwritten digits: to NaN, then to 98 %.
 
 The first run is the one that people ask about: `np.exp(x) / np.sum(np.exp(x))`, raw pixels and
 oversized weights. The second meets the same images in the same order and differs in four places:
 the softmax, the scale of the pixels, the first weights, and the clipped gradients.
 
-    python examples/digits.py [--out digits.png] [--seed 0] [--epochs 40]
+    python examples/digits.py [--textbook] [--out digits.png] [--seed 0] [--epochs 40]
+
+Why the first one ends in NaN is what the doctor says:
+
+    python -m stablesoftmax run examples/digits.py --textbook
 """
 
 import argparse
@@ -34,7 +38,6 @@ def oversized_weights(shape, *, rng):
     return 0.5 * rng.standard_normal(shape)
 
 
-@np.errstate(all="ignore")  # the point is to run past NumPy's warnings, as people do
 def textbook_loss(logits, labels):
     """Return the mean cross-entropy and its gradient, the way that breaks."""
     probabilities = np.exp(logits) / np.sum(np.exp(logits), axis=-1, keepdims=True)
@@ -140,6 +143,7 @@ def draw(runs, path):
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     picture = Path(__file__).with_suffix(".png")
+    parser.add_argument("--textbook", action="store_true", help="the first run only")
     parser.add_argument("--out", type=Path, default=picture, help="where to draw the loss curves")
     parser.add_argument("--seed", type=int, default=0, help="for the first weights and the order")
     parser.add_argument("--epochs", type=int, default=40, help="passes over the images")
@@ -164,7 +168,7 @@ def main():
         for name, brightest, first_weights, loss_and_gradient, max_norm in [
             ("textbook", 1, oversized_weights, textbook_loss, None),
             ("stablesoftmax", 16, initial_weights, stable_loss, 1.0),
-        ]:
+        ][: 1 if options.textbook else None]:
             trained_on, held_out = np.split(images / brightest, [TRAINED_ON])
             weights = network(first_weights, np.random.default_rng(options.seed))
             order = batches(options.epochs, np.random.default_rng(options.seed))
@@ -178,8 +182,9 @@ def main():
                     break
             runs.append((name, losses, accuracy(weights, held_out, labels[TRAINED_ON:])))
     console.print(table(runs))
-    draw(runs, options.out)
-    console.print(f"loss curves: {options.out}", soft_wrap=True)
+    if not options.textbook:
+        draw(runs, options.out)
+        console.print(f"loss curves: {options.out}", soft_wrap=True)
 
 
 if __name__ == "__main__":

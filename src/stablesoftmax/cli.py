@@ -30,7 +30,7 @@ def _parser() -> argparse.ArgumentParser:
 
     def add(name: str, text: str) -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=text, description=text, epilog=_EXAMPLES[name])
-        if name != "info":
+        if name not in ("explain", "info"):
             command.add_argument(
                 "--report", metavar="FILE", help="write .json, .html, .sarif or .txt"
             )
@@ -93,9 +93,9 @@ def _run(options: argparse.Namespace) -> int:
     except OSError as error:
         _refuse(f"{error.strerror or error}: {options.script}")
     _flush()
-    _write(report, path)
     with contextlib.suppress(BrokenPipeError):
         show(report, sys.stderr)
+        _write(report, path)
     return status or int(not report.ok)
 
 
@@ -122,8 +122,8 @@ def _diagnose(options: argparse.Namespace) -> int:
         report = diagnose(**arrays, axis=options.axis)
     except (TypeError, ValueError) as error:
         _refuse(str(error))
-    _write(report, path)
     show(report, sys.stdout)
+    _write(report, path)
     return int(not report.ok)
 
 
@@ -142,8 +142,9 @@ def _loaded(path: str) -> Any:
     try:
         if path.lower().endswith((".csv", ".txt")):
             return np.loadtxt(path, delimiter="," if path.lower().endswith(".csv") else None)
-        loaded = np.load(path, allow_pickle=False)
-        return loaded if isinstance(loaded, np.ndarray) else {k: loaded[k] for k in loaded.files}
+        with open(path, "rb") as file:  # np.load of a broken archive would leave it open
+            loaded = np.load(file, allow_pickle=False)
+            return loaded if isinstance(loaded, np.ndarray) else dict(loaded)
     except FileNotFoundError:
         _refuse(f"no such file: {path}")
     except Exception as error:  # truncated, pickled, text for numbers, a folder
@@ -164,11 +165,14 @@ def _trace(options: argparse.Namespace) -> int:
         if len(options.values) > 1:
             _refuse(f"numbers or one file are accepted, got {' '.join(options.values)}")
         row = np.asarray(_loaded(options.values[0]))
-    with np.errstate(all="ignore"):
-        traced = trace(row.astype(options.dtype))
+    try:
+        with np.errstate(all="ignore"):
+            traced = trace(row.astype(options.dtype))
+    except (TypeError, ValueError) as error:
+        _refuse(str(error))
     print(traced)
-    _write(traced.report, path)
     show(traced.report, sys.stdout)
+    _write(traced.report, path)
     return int(not traced.report.ok)
 
 
@@ -237,6 +241,7 @@ def _write(report: Any, path: str | None) -> None:
             write(report, path)
         except OSError as error:
             _refuse(f"the report cannot be written: {error}")
+        print(f"report: {path}", file=sys.stderr)
 
 
 def _refuse(message: str) -> NoReturn:

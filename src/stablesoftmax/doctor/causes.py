@@ -1,8 +1,11 @@
-"""The catalogue of causes: every tool of the doctor reports from it, and nothing else."""
+"""The catalogue of causes: every tool of the doctor reports from it, and nothing else.
+
+`python -m stablesoftmax.doctor.causes > docs/causes.md` makes the page.
+"""
 
 from dataclasses import dataclass
 
-__all__ = ["CAUSES", "Cause"]
+__all__ = ["CAUSES", "Cause", "markdown"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -646,3 +649,47 @@ array([0.])
 
 CAUSES: dict[str, Cause] = {cause.code: cause for cause in _ROWS}
 """Every cause by its code, in the order of the codes."""
+
+
+def markdown() -> str:
+    """Return the catalogue as a page in Markdown.
+
+    Returns
+    -------
+    str
+        A table of all causes, then a section for each; no newline at the end.
+
+    Examples
+    --------
+    >>> from stablesoftmax.doctor.causes import markdown
+    >>> markdown().splitlines()[0]
+    '# Causes of NaN, and of wrong results without one'
+    """
+    rows = [
+        f"| [{c.code}](#{c.code.lower()}-{c.name}) | {c.name} | {c.summary} |"
+        for c in CAUSES.values()
+    ]
+    return "\n".join([_HEAD, *rows, *map(_section, CAUSES.values())])
+
+
+_HEAD = """# Causes of NaN, and of wrong results without one
+
+Every tool of [the doctor](doctor.md) reports causes of this catalogue, and `stablesoftmax explain
+SMX003` prints one. NumPy's warnings are off in the examples.
+
+```python
+>>> import numpy as np
+```
+
+| code | name | meaning |
+| --- | --- | --- |"""
+
+
+def _section(cause: Cause) -> str:
+    example, cure = (f"```python\n{code.strip()}\n```" for code in (cause.example, cause.cure))
+    heading = f"\n## {cause.code} {cause.name}\n\n{cause.summary}"
+    return f"{heading} {cause.mechanism}\n\n{example}\n\n{cause.fix}\n\n{cure}"
+
+
+if __name__ == "__main__":
+    print(markdown())

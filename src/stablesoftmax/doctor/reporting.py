@@ -4,6 +4,7 @@ import html
 import json
 import os
 import tempfile
+import textwrap
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TextIO
@@ -135,17 +136,18 @@ def explained(cause: Cause) -> str:
         [
             f"{cause.code} {cause.name}",
             "",
-            cause.summary,
-            "",
-            cause.mechanism,
-            "",
+            *_filled(cause.summary),
+            *_filled(cause.mechanism),
             *("    " + line for line in cause.example.strip().splitlines()),
             "",
-            f"Fix: {cause.fix}",
-            "",
+            *_filled(f"Fix: {cause.fix}"),
             *("    " + line for line in cause.cure.strip().splitlines()),
         ]
     )
+
+
+def _filled(text: str) -> list[str]:
+    return [*textwrap.wrap(text, 80, break_on_hyphens=False), ""]
 
 
 def as_fragment(report: Report) -> str:
