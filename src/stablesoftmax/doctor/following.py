@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import ast
 import contextlib
-import sys
-import threading
 from collections.abc import Iterator
 from types import CodeType, FrameType
 from typing import TYPE_CHECKING, Any
@@ -21,7 +19,8 @@ from numpy.typing import NDArray
 from .arrays import as_array
 from .attribution import Event, Scene, Suspicion, attribute
 from .expressions import Reader, Unreadable, operands
-from .sources import is_library, module_of, stack_of
+from .lines import lines
+from .sources import module_of, stack_of
 
 if TYPE_CHECKING:
     from .running import Watch
@@ -52,51 +51,35 @@ class Follower:
         self._written: dict[int, dict[int, tuple[tuple[str, str], ...]]] = {}  # by code and line
         self._codes: list[CodeType] = []  # kept alive: their ids are keys
         self._silenced: tuple[list[Event], tuple[str, int], str] | None = None
-        self._before: Any = None
+        self._lines = lines(self._done, self._returned)
 
     def start(self, frame: FrameType) -> None:
         """Follow what is called from now on, and the frame that asked for it."""
-        self._before = sys.gettrace()
-        frame.f_trace = self._line(frame)
-        threading.settrace(self._call)
-        sys.settrace(self._call)
+        self._lines.start(frame)
 
     def stop(self) -> None:
         """Follow no more."""
-        threading.settrace(None)
-        sys.settrace(self._before)
+        self._lines.stop()
 
-    def _call(self, frame: FrameType, event: str, _: Any) -> Any:
-        return None if is_library(frame.f_code.co_filename) else self._line(frame)
+    def _done(self, frame: FrameType, line: int) -> None:
+        """Look at what a line wrote. Most lines write a finite number, which is told at once."""
+        code = frame.f_code
+        written = self._lines_of(code)
+        names = written.get(line)
+        if names is None:
+            names = written[line] = _written(code, line)
+        if not names:
+            return
+        local = frame.f_locals
+        for name, attribute_of_it in names:
+            held: Any = local[name] if name in local else frame.f_globals.get(name)
+            kind = type(held)
+            if kind is not int and not (kind is float and held - held == 0):
+                self._look(frame, line, name, attribute_of_it, held)
 
-    def _line(self, frame: FrameType) -> Any:
-        """A local trace function, which remembers the line that it is at.
-
-        It runs at every line: most of them write a finite number, which is told here at once.
-        """
-        at, written = frame.f_lineno, self._lines_of(frame.f_code)
-        code, outer = frame.f_code, frame.f_globals
-
-        def follow(frame: FrameType, event: str, value: Any) -> Any:
-            nonlocal at
-            if event == "line" or event == "return":
-                done, at = at, frame.f_lineno
-                names = written.get(done)
-                if names is None:
-                    names = written[done] = _written(code, done)
-                if names:
-                    local = frame.f_locals
-                    for name, attribute_of_it in names:
-                        held: Any = local[name] if name in local else outer.get(name)
-                        kind = type(held)
-                        if kind is int or (kind is float and held - held == 0):
-                            continue
-                        self._look(frame, done, name, attribute_of_it, held)
-                if event == "return" and value is not None:
-                    self._look_at(frame, done, "the value returned", value)
-            return follow
-
-        return follow
+    def _returned(self, frame: FrameType, line: int, value: Any) -> None:
+        if value is not None:
+            self._look_at(frame, line, "the value returned", value)
 
     def _lines_of(self, code: CodeType) -> dict[int, tuple[tuple[str, str], ...]]:
         lines = self._written.get(id(code))  # a code object's own hash costs a microsecond
