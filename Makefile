@@ -41,6 +41,7 @@ demo: $(VENV)/.installed-demo
 	@echo; echo '2. The same network without and with the cure:'
 	@$(BIN)/python -W ignore examples/digits.py
 
+# Debian's chromium and chromium-driver, where they are there, open the doctor's page; else that test is skipped.
 test: $(VENV)/.installed-test
 	@$(BIN)/python -m pytest $(PYTEST)
 

@@ -1,6 +1,7 @@
 """What importing the package loads, and what it shows."""
 
 import importlib.metadata
+import importlib.resources
 import inspect
 import pydoc
 import typing
@@ -157,6 +158,12 @@ def test_functions_can_be_looked_into(name):
 
 def test_version():
     assert stablesoftmax.__version__ == importlib.metadata.version("stablesoftmax")
+
+
+def test_the_page_is_a_resource():
+    """The template of the doctor's page lies in the package, as a wheel has it."""
+    page = importlib.resources.files("stablesoftmax.doctor") / "templates" / "report.html"
+    assert "<!doctype html>" in page.read_text(encoding="utf-8")
 
 
 def test_unknown_attribute():
