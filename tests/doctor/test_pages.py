@@ -11,6 +11,7 @@ from watched_scripts import Doctor
 
 from stablesoftmax import doctor as package
 from stablesoftmax.doctor import Finding, Report
+from stablesoftmax.doctor.arrays import summary
 
 ALERT = "<script>alert(1)</script>"
 NAIVE = f"""
@@ -217,6 +218,52 @@ def test_without_javascript(browser, pages, name):
         assert browser.driver.find_element("css selector", "details p").is_displayed()
     finally:
         browser.open(path)
+
+
+ARRAYS = {
+    "float16": np.linspace(-30, 30, 99).astype(np.float16),
+    "float64": np.linspace(-1e4, 800, 99),
+    "just above": np.array([709.0, 710.0]),
+    "far below": np.linspace(-2010, -2000, 9),
+    "vast": np.linspace(-4e299, 4e299, 99),
+    "integers": np.arange(900),
+    "a name of $markup$ & more": np.array([0.0, 1e5]),
+}
+
+
+@pytest.mark.parametrize("name", ARRAYS)
+def test_drawing(name):
+    """All of it lies within the figure, and what overflows has another colour."""
+    library("matplotlib")
+    array = ARRAYS[name]
+    evidence = {"operation": "overflow in exp", "operands": [summary(name, array)]}
+    drawn = Report([Finding("SMX001", "error", "", {}, evidence)], tool="run").plot()
+    (axes,) = drawn.axes
+    drawn.savefig(os.devnull, format="svg")
+    told = [text.get_text() for text in axes.texts]
+    limit = "0 below -745.13" if name == "far below" else "inf above"
+    assert sum(limit in text for text in told) == 1
+    for text in axes.texts:
+        box = text.get_window_extent()
+        assert drawn.bbox.x0 <= box.x0 < box.x1 <= drawn.bbox.x1
+        assert drawn.bbox.y0 <= box.y0 < box.y1 <= drawn.bbox.y1
+    blue, red = axes.patches
+    overflow = np.log(float(np.finfo(array.dtype if array.dtype.kind == "f" else float).max))
+    assert np.isfinite(red.get_data().values).any() == (array.max() > overflow)
+    assert np.isfinite(blue.get_data().values).any() == (array.min() < overflow)
+
+
+NOTHING = [np.full(99, 1e5), np.array([np.nan]), np.zeros(0), np.linspace(-8e307, 8e307, 99)]
+
+
+@pytest.mark.parametrize("array", NOTHING, ids=["equal", "nan", "empty", "vast"])
+def test_nothing_to_draw(array):
+    """Of equal numbers, of none, and of those that have no axis, the description says all."""
+    library("matplotlib")
+    evidence = {"operands": [summary("logits", array)]}
+    report = Report([Finding("SMX015", "error", "", {}, evidence)], tool="diagnose")
+    with pytest.raises(ValueError, match="no array to draw"):
+        report.plot()
 
 
 POLICY = re.compile(r"<meta http-equiv=.*")

@@ -3,9 +3,11 @@
 import io
 import math
 import re
+from bisect import bisect
 from collections.abc import Mapping
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
 
 from .findings import Finding, Report
 from .reporting import require
@@ -20,6 +22,7 @@ __all__ = ["Drawing", "as_svg", "drawing_of", "figure"]
 _LIMITS = {"float16": (11.09, -17.33), "float32": (88.72, -103.97), "float64": (709.78, -745.13)}
 _BFLOAT16 = (88.72, -92.88)
 _FEW = 20  # numbers, of which the extremes tell as much as a drawing
+_VAST = 1e300  # ticks from -8e307 to 8e307 are beyond matplotlib
 
 
 class _Colours(NamedTuple):
@@ -39,10 +42,15 @@ class Drawing(NamedTuple):
     goes_into_exp: bool
 
     @property
+    def dtype(self) -> str:
+        """The dtype that its exp has."""
+        dtype = str(self.operand["dtype"])
+        return dtype if dtype in (*_LIMITS, "bfloat16") else "float64"
+
+    @property
     def limits(self) -> tuple[float, float]:
-        """The numbers above which exp is inf and below which it is 0, in the array's dtype."""
-        dtype = self.operand["dtype"]
-        return _BFLOAT16 if dtype == "bfloat16" else _LIMITS.get(dtype, _LIMITS["float64"])
+        """The numbers above which exp is inf, and below which it is 0."""
+        return _LIMITS.get(self.dtype, _BFLOAT16)
 
     @property
     def caption(self) -> str:
@@ -50,11 +58,10 @@ class Drawing(NamedTuple):
         name, low, high = (self.operand[key] for key in ("name", "min", "max"))
         text = f"How the numbers of {name} are distributed, on a logarithmic scale of counts."
         over, under = self.limits
-        dtype = self.operand["dtype"] if self.operand["dtype"] in _LIMITS else "its dtype"
         if self.goes_into_exp and high > over:
-            text += f" Above {over:g}, exp is inf in {dtype}."
+            text += f" Above {over:g}, exp is inf in {self.dtype}."
         elif self.goes_into_exp and low < under:
-            text += f" Below {under:g}, exp is 0 in {dtype}."
+            text += f" Below {under:g}, exp is 0 in {self.dtype}."
         return text
 
 
@@ -62,7 +69,8 @@ def drawing_of(finding: Finding) -> Drawing | None:
     """The first array of a finding that is worth drawing."""
     operation = finding.evidence.get("operation", "")
     for operand in finding.evidence.get("operands", []):
-        if operand.get("histogram", {}).get("counts"):
+        drawn = operand.get("histogram", {}).get("counts")
+        if drawn and 0 < operand["max"] - operand["min"] < _VAST:
             fed = re.search(r"\bexp(m1)?\b", operation) if operation else None
             drawing = Drawing(operand, bool(fed) or operand["name"] in ("logits", "row"))
             if drawing.goes_into_exp or math.prod(operand["shape"]) >= _FEW:
@@ -89,7 +97,8 @@ def as_svg(drawing: Drawing, key: str) -> str:
     text = io.StringIO()
     nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
     drawn = _histogram(drawing, _PAGE)
-    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": key}):
+    options = {"svg.fonttype": "none", "svg.hashsalt": key}
+    with mpl.rc_context(options), np.errstate(all="ignore"):
         drawn.savefig(text, format="svg", transparent=True, metadata=nothing)
     svg = text.getvalue()
     svg = svg[svg.index("<svg") :]
@@ -104,20 +113,29 @@ def _histogram(drawing: Drawing, colours: _Colours) -> "Figure":
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
-    histogram = drawing.operand["histogram"]
-    edges, counts = histogram["edges"], histogram["counts"]
-    with mpl.rc_context({"font.size": 9}):
+    edges, counts, inside = _bars(drawing)
+    with mpl.rc_context({"font.size": 9}), np.errstate(all="ignore"):  # ticks of 1e308 overflow
         drawn = Figure(figsize=(4.2, 2.1), layout="constrained")
         axes = drawn.add_subplot()
-        over = drawing.limits[0] if drawing.goes_into_exp else math.inf
-        axes.stairs(counts, edges, fill=True, color=colours.bar)
-        middles = [(low + high) / 2 for low, high in pairwise(edges)]
-        beyond = [n if x > over else 0 for x, n in zip(middles, counts, strict=True)]
-        axes.stairs(beyond, edges, fill=True, color=colours.line)
+        for colour, own in ((colours.bar, inside), (colours.line, [not each for each in inside])):
+            shown = [n if n and mine else math.nan for n, mine in zip(counts, own, strict=True)]
+            axes.stairs(shown, edges, fill=True, facecolor=colour, edgecolor=colour, linewidth=0.6)
         _draw_axes(axes, drawing, max(counts), colours)
         if drawing.goes_into_exp:
             _draw_limits(axes, drawing, colours)
+        drawn.draw_without_rendering()  # the layout is near at the first pass, right at the second
     return drawn
+
+
+def _bars(drawing: Drawing) -> tuple[list[float], list[float], list[bool]]:
+    """Edges, counts, and whether exp of what a bar holds is finite: the line parts a bar in two."""
+    edges, counts = (list(drawing.operand["histogram"][key]) for key in ("edges", "counts"))
+    over = drawing.limits[0] if drawing.goes_into_exp else math.inf
+    if edges[0] < over < edges[-1] and over not in edges:
+        place = bisect(edges, over)
+        edges.insert(place, over)
+        counts.insert(place, counts[place - 1])
+    return edges, counts, [left < over for left in edges[:-1]]
 
 
 def _draw_axes(axes: "Axes", drawing: Drawing, most: float, colours: _Colours) -> None:
@@ -138,13 +156,12 @@ def _draw_limits(axes: "Axes", drawing: Drawing, colours: _Colours) -> None:
     over, under = drawing.limits
     left, right = axes.get_xlim()
     low, high = drawing.operand["min"], drawing.operand["max"]
-    dtype = drawing.operand["dtype"]
     lines = {limits[0]: f"{name}: {limits[0]}" for name, limits in _LIMITS.items()}
-    lines[over] = f"{dtype}: inf above {over}"
+    lines[over] = f"{drawing.dtype}: inf above {over}"
     if high > over:
         left = min(left, over - 0.05 * (right - over))
     elif low < under:
-        lines[under] = f"{dtype}: 0 below {under}"
+        lines[under] = f"{drawing.dtype}: 0 below {under}"
         right = max(right, under + 0.05 * (under - left))
     axes.set_xlim(left, right)
     shown = sorted(place for place in lines if left < place < right)
