@@ -27,6 +27,10 @@ def smoothed(p, epsilon=1e-3):
 
 # name: the arguments, the first cause's code, its severity, where it is
 SICK = {
+    "NaN after a mask": (
+        {"logits": with_entry(with_entry(LOGITS, (1, slice(2)), -np.inf), (2, 3), np.nan)},
+        "SMX015", "error", [[2, 3]],
+    ),
     "NaN": ({"logits": with_entry(LOGITS, (2, 3), np.nan)}, "SMX015", "error", [[2, 3]]),
     "inf": ({"logits": with_entry(LOGITS, (1, 0), np.inf)}, "SMX015", "error", [[1, 0]]),
     "-inf row": ({"logits": with_entry(LOGITS, 4, -np.inf)}, "SMX014", "error", [[4]]),

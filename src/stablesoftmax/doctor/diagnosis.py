@@ -155,8 +155,11 @@ def _of_logits(x: NDArray[Any], mask: NDArray[Any] | None, axis: int) -> Iterato
     if facts["nan"] or facts["inf"]:
         kinds = [("nan", "NaN"), ("inf", "inf")]
         what = " and ".join(f"{facts[kind]} {name}" for kind, name in kinds if facts[kind])
-        at, message = {"indices": [facts["at"]]}, f"logits holds {what}, first at {facts['at']}"
-        yield Finding("SMX015", "error", message, at, evidence)
+        first = facts["at"]
+        if facts["-inf"]:  # which masks, and may stand before
+            first = _first(np.isnan(taken) | np.isposinf(taken))[0]
+        message = f"logits holds {what}, first at {first}"
+        yield Finding("SMX015", "error", message, {"indices": [first]}, evidence)
     if x.dtype.kind in "iu" and facts["max"] is not None:
         yield from _of_integers(x, facts)
     if x.dtype.kind == "b" or (facts["max"] is None and not facts["-inf"]):
