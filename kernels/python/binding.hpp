@@ -45,6 +45,7 @@ PyObject *apply_indptr(PyObject *, PyObject *args);
 PyObject *cross_entropy(PyObject *, PyObject *args);
 PyObject *selected_log_softmax(PyObject *, PyObject *args);
 PyObject *logcumsumexp(PyObject *, PyObject *args);
+PyObject *all_finite(PyObject *, PyObject *array);
 
 // Make the compiled entry's type. False: with an exception set.
 bool add_entry(PyObject *module);

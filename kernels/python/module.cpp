@@ -38,6 +38,7 @@ PyMethodDef methods[] = {
     {"cross_entropy", cross_entropy, METH_VARARGS, nullptr},
     {"selected_log_softmax", selected_log_softmax, METH_VARARGS, nullptr},
     {"logcumsumexp", logcumsumexp, METH_VARARGS, nullptr},
+    {"all_finite", all_finite, METH_O, nullptr},
     {"register_bfloat16", register_bfloat16, METH_O, nullptr},
     {"get_num_threads", get_num_threads, METH_NOARGS, nullptr},
     {"set_num_threads", set_num_threads, METH_O, nullptr},

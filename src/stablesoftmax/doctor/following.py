@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import math
 from collections.abc import Iterator
-from types import CodeType, FrameType
+from types import BuiltinFunctionType, CodeType, FrameType, FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .. import _core
 from .arrays import as_array
 from .attribution import Event, Scene, Suspicion, attribute
 from .expressions import Reader, Unreadable, operands
@@ -73,12 +75,18 @@ class Follower:
         local = frame.f_locals
         for name, attribute_of_it in names:
             held: Any = local[name] if name in local else frame.f_globals.get(name)
-            kind = type(held)
-            if kind is not int and not (kind is float and held - held == 0):
+            kind, fine = type(held), None
+            if kind is float or kind is np.float64:
+                fine = math.isfinite(held)
+            elif kind is np.ndarray:
+                fine = _core.all_finite(held)
+            else:
+                fine = kind in _NUMBERLESS
+            if not fine:
                 self._look(frame, line, name, attribute_of_it, held)
 
     def _returned(self, frame: FrameType, line: int, value: Any) -> None:
-        if value is not None:
+        if type(value) not in _NUMBERLESS:
             self._look_at(frame, line, "the value returned", value)
 
     def _lines_of(self, code: CodeType) -> dict[int, tuple[tuple[str, str], ...]]:
@@ -179,6 +187,17 @@ def _event(scene: Scene, name: str, held: str, function: str) -> Event:
     )
 
 
+_NUMBERLESS = {
+    int,
+    bool,
+    str,
+    bytes,
+    type(None),
+    FunctionType,
+    BuiltinFunctionType,
+    ModuleType,
+    type,
+}
 _NAMES = {"nan": "NaN", "inf": "an infinity"}
 
 
@@ -194,10 +213,7 @@ def _held(value: Any, depth: int = 2) -> str:
         found = {_held(item, depth - 1) for item in items}
         return "nan" if "nan" in found else "inf" if "inf" in found else ""
     array = value if kind is np.ndarray else as_array(value)
-    if array is None or array.dtype.kind not in "fc" or not array.size:
-        return ""
-    total = np.add.reduce(array, None)
-    if total - total == 0:  # one sweep tells of most arrays that they are finite
+    if array is None or array.dtype.kind not in "fc" or not array.size or _core.all_finite(array):
         return ""
     if np.isnan(array).any():
         return "nan"
