@@ -22,7 +22,7 @@ from .arrays import as_array
 from .attribution import Event, Scene, Suspicion, attribute
 from .expressions import Reader, Unreadable, operands
 from .lines import lines
-from .sources import module_of, stack_of
+from .sources import module_of, short_path, stack_of
 
 if TYPE_CHECKING:
     from .running import Watch
@@ -63,6 +63,14 @@ class Follower:
         """Follow no more."""
         self._lines.stop()
 
+    def notes(self) -> list[str]:
+        """What was not followed, a line for each function."""
+        told = "ran lines too short to follow each of them: what it returned was looked at"
+        return [
+            f"{code.co_name} ({short_path(code.co_filename)}:{code.co_firstlineno}) {told}"
+            for code in self._lines.pace.codes.values()
+        ]
+
     def _done(self, frame: FrameType, line: int) -> None:
         """Look at what a line wrote. Most lines write a finite number, which is told at once."""
         code = frame.f_code
@@ -75,18 +83,11 @@ class Follower:
         local = frame.f_locals
         for name, attribute_of_it in names:
             held: Any = local[name] if name in local else frame.f_globals.get(name)
-            kind, fine = type(held), None
-            if kind is float or kind is np.float64:
-                fine = math.isfinite(held)
-            elif kind is np.ndarray:
-                fine = _core.all_finite(held)
-            else:
-                fine = kind in _NUMBERLESS
-            if not fine:
+            if not _is_fine(held):
                 self._look(frame, line, name, attribute_of_it, held)
 
     def _returned(self, frame: FrameType, line: int, value: Any) -> None:
-        if type(value) not in _NUMBERLESS:
+        if not _is_fine(value):
             self._look_at(frame, line, "the value returned", value)
 
     def _lines_of(self, code: CodeType) -> dict[int, tuple[tuple[str, str], ...]]:
@@ -199,6 +200,18 @@ _NUMBERLESS = {
     type,
 }
 _NAMES = {"nan": "NaN", "inf": "an infinity"}
+
+
+def _is_fine(value: Any) -> bool | None:
+    """Whether a value is at once seen to be finite, or nothing that could be otherwise."""
+    kind = type(value)
+    if kind is float or kind is np.float64:
+        return math.isfinite(value)
+    if kind is np.ndarray:
+        return _core.all_finite(value)
+    if kind is list and len(value) <= _ITEMS:
+        return set(map(type, value)) == {float} and math.isfinite(sum(value))
+    return kind in _NUMBERLESS
 
 
 def _held(value: Any, depth: int = 2) -> str:

@@ -1,11 +1,13 @@
 """Tell of each line of the user's files when it is done, and of what a function returns.
 
 By `sys.monitoring` from Python 3.12 on, which leaves the lines of libraries at full speed; else by
-`sys.settrace`.
+`sys.settrace`. A function whose lines take less time than the telling (a loop over floats) is left
+alone after a while, for a program must not take ten times as long; what it returns is still told.
 """
 
 import sys
 import threading
+import time
 from collections.abc import Callable
 from types import CodeType, FrameType
 from typing import Any, Protocol
@@ -19,6 +21,8 @@ Returned = Callable[[FrameType, int, Any], None]
 
 
 class Lines(Protocol):
+    pace: "_Pace"
+
     def start(self, frame: FrameType) -> None:
         """Tell of what is called from now on, and of the frame that asked for it."""
 
@@ -47,9 +51,37 @@ def lines(done: Done, returned: Returned) -> Lines:
 _RESERVED = (0, 1, 2, 5)  # by sys.monitoring: for debuggers, coverage, profilers, optimisers
 
 
+class _Pace:
+    """Which functions run lines too short to be told of, by one look at the clock in so many."""
+
+    EVERY = 1 << 15
+    TELLINGS = (
+        2.5  # in the time from line to line, at least: then a program takes up to three times
+    )
+
+    def __init__(self, done: Done) -> None:
+        self.done, self.codes = done, dict[int, CodeType]()  # a code's own hash costs a microsecond
+        self._count, self._since = 0, time.perf_counter()
+
+    def too_fast(self, frame: FrameType, line: int) -> bool:
+        self._count += 1
+        if self._count % self.EVERY:
+            return False
+        start = time.perf_counter()
+        for _ in range(100):
+            self.done(frame, line)
+        now = time.perf_counter()
+        a_line, a_telling = (start - self._since) / self.EVERY, (now - start) / 100
+        self._since = now
+        if a_line > self.TELLINGS * a_telling:
+            return False
+        self.codes[id(frame.f_code)] = frame.f_code
+        return True
+
+
 class _Traced:
     def __init__(self, done: Done, returned: Returned) -> None:
-        self._done, self._returned = done, returned
+        self._done, self._returned, self.pace = done, returned, _Pace(done)
         self._before: Any = None
 
     def start(self, frame: FrameType) -> None:
@@ -68,14 +100,20 @@ class _Traced:
     def _follow(self, frame: FrameType) -> Any:
         """A local trace function, which remembers the line that it is at."""
         at, done, returned = frame.f_lineno, self._done, self._returned
+        too_fast = self.pace.too_fast
+        if id(frame.f_code) in self.pace.codes:
+            frame.f_trace_lines = False
 
         def follow(frame: FrameType, event: str, value: Any) -> Any:
             nonlocal at
             if event == "line":
                 before, at = at, frame.f_lineno
                 done(frame, before)
+                if too_fast(frame, before):
+                    frame.f_trace_lines = False
             elif event == "return":
-                done(frame, at)
+                if frame.f_trace_lines:
+                    done(frame, at)
                 returned(frame, at, value)
             return follow
 
@@ -87,6 +125,7 @@ if sys.version_info >= (3, 12):
     class _Monitored:
         def __init__(self, tool: int, done: Done, returned: Returned) -> None:
             self._tool, self._done, self._returned = tool, done, returned
+            self.pace = _Pace(done)
             self._at: dict[FrameType, int] = {}
             self._running = False
 
@@ -109,13 +148,14 @@ if sys.version_info >= (3, 12):
                 self._at.clear()
 
         def _line(self, code: CodeType, line: int) -> Any:
-            if is_library(code.co_filename):
+            if id(code) in self.pace.codes or is_library(code.co_filename):
                 return sys.monitoring.DISABLE
             frame = sys._getframe(1)
             before = self._at.get(frame)
             self._at[frame] = line
             if before is not None:
                 self._done(frame, before)
+                self.pace.too_fast(frame, before)
             return None
 
         def _return(self, code: CodeType, offset: int, value: Any) -> Any:

@@ -78,6 +78,7 @@ class Watch:
     def __exit__(self, *exception: object) -> None:
         if self._followed:
             self._followed.stop()
+            self._notes += self._followed.notes()
         threading.setprofile(None)
         self._note_silence()
         self._note_threads()
