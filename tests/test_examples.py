@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-DIGITS = Path(__file__).parents[1] / "examples" / "digits.py"
+ROOT = Path(__file__).parents[1]
+DIGITS = ROOT / "examples" / "digits.py"
 
 
 @pytest.fixture(scope="module")
@@ -68,8 +69,8 @@ def test_the_doctor_says_why_the_digits_are_nan(tmp_path):
     for path in (page, report):
         command = [sys.executable, "-m", "stablesoftmax", "run", "--report", path, DIGITS]
         done = subprocess.run(
-            [*command, "--textbook"], capture_output=True, text=True, timeout=120, check=False,
-            env={**os.environ, "PYTHONIOENCODING": "utf-8"},
+            [*command, "--textbook"], cwd=ROOT, capture_output=True, text=True, timeout=120,
+            check=False, env={**os.environ, "PYTHONIOENCODING": "utf-8"},
         )  # fmt: skip
         assert done.returncode == 1
         assert "textbook: NaN at step " in done.stdout
@@ -79,6 +80,12 @@ def test_the_doctor_says_why_the_digits_are_nan(tmp_path):
     line = DIGITS.read_text(encoding="utf-8").splitlines()[first["where"]["line"] - 1]
     assert (first["code"], first["severity"]) == ("SMX001", "error")
     assert line.strip().startswith("probabilities = np.exp(logits) / np.sum(np.exp(logits)")
+    readme = (DIGITS.parents[1] / "README.md").read_text(encoding="utf-8")
+    shown = re.search(r"^\$ stablesoftmax run examples/.*?\n(.*?)^```", readme, re.S | re.M)
+    told = [line.strip() for line in (done.stdout + done.stderr).splitlines()]
+    for line in map(str.strip, shown[1].splitlines()):
+        numbers = re.search("logits reaches|NaN at step|to 766", line)  # they depend on the BLAS
+        assert numbers or line in told
     assert "probabilities = <mark>np.exp(logits)</mark>" in page.read_text(encoding="utf-8")
 
 
