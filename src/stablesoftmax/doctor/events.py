@@ -65,7 +65,8 @@ def _roots(event: Event) -> list[Event]:
 def _findings(root: Event, followers: list[Event]) -> Iterator[Finding]:
     invalid = next((e for e in (root, *followers) if e.kind == "invalid"), None)
     code, message = root.suspicion.code, root.suspicion.message
-    if invalid is not None and invalid.suspicion.code == "SMX012" and code == "SMX030":
+    # y * log(p) of a p that is 0: it is the product that makes the NaN.
+    if invalid is not None and invalid.suspicion.code == "SMX012" and code in ("SMX004", "SMX030"):
         code, message = "SMX012", f"{invalid.suspicion.message}; {message}"
     chain = [root, *followers]
     if invalid is not None and invalid is not root:

@@ -57,6 +57,7 @@ class Watch:
         self._notes: list[str] = []
         self._pid, self.busy = os.getpid(), threading.local()
         self._threads: set[int | None] = set()
+        self._silenced: list[str] = []
         self._followed = Follower(self) if thorough else None
 
     @property
@@ -154,21 +155,25 @@ class Watch:
         """Tell of NaN that is left in variables, where no operation was seen to make one."""
         if any(event.kind == "invalid" for event in self._events.values()):
             return
+        found, whole = [], False
         for name, value in list(names.items()):
             array = None if name.startswith("_") else as_array(value)
-            if array is None or array.dtype.kind not in "fc" or not np.isnan(array).any():
-                continue
-            severity: Severity = "warning" if np.isnan(array).all() else "info"
-            message = f"{name} is NaN at the end, and no operation was seen to make it"
+            if array is not None and array.dtype.kind in "fc" and np.isnan(array).any():
+                found.append(name)
+                whole = whole or bool(np.isnan(array).all())
+        if found:
+            severity: Severity = "warning" if whole or self._silenced else "info"
+            told = ", ".join(found[:5]) + (", ..." if len(found) > 5 else "")
+            message = f"NaN at the end in {told}, and no operation was seen to make it"
             fix = "Run it with --thorough, which says after which line the NaN first stood."
-            self._extra.append(Finding("SMX015", severity, message, {"name": name}, {}, fix))
+            self._extra.append(Finding("SMX015", severity, message, {"names": found}, {}, fix))
 
     def _note_silence(self) -> None:
         modes: Any = np.geterr()
         before: Any = self._before[0]
-        silent = [name for name in _WATCHED if modes[name] == "ignore" != before[name]]
-        if silent and not self._followed:
-            what = "everything" if len(silent) == 3 else " and ".join(silent)
+        self._silenced = [name for name in _WATCHED if modes[name] == "ignore" != before[name]]
+        if self._silenced and not self._followed:
+            what = "everything" if len(self._silenced) == 3 else " and ".join(self._silenced)
             self._notes.append(
                 f"np.seterr silenced {what} in this program, and what came after it was not seen: "
                 "--thorough follows the variables themselves"
