@@ -67,6 +67,9 @@ INLINE void add_block(ColumnSums<T> &sums, const Slot<T> *slots) {
     }
 }
 
+// Which columns a sweep leaves the maximum's term out of, and what is as good as nothing.
+enum class Skip { nowhere, where_left_out, everywhere };
+
 // `vectors` vectors of columns, the last of which may have fewer lanes in use.
 template <Operation op, class S, size_t vectors>
 struct ColumnTask {
@@ -86,6 +89,8 @@ struct ColumnTask {
     Vector<T> guess[vectors]{}, extreme[vectors]{};
     ColumnSums<T> sums[vectors]{};
     Bits<T> settled[vectors]{};  // lanes whose sum can be trusted
+    ColumnSums<T> without[vectors]{};  // of lanes that are dominated or left out: the sum of all but the maximum's term
+    Bits<T> left_out[vectors]{};  // lanes that have this sum from the first, and no other
     Bits<T> tied[vectors]{};     // lanes whose entries get a share or nothing: no sum, or all entries are equal
     Vector<T> peak[vectors]{}, share[vectors]{};  // of those: what gets the share. A NaN of a peak: all do
 
@@ -108,7 +113,7 @@ struct ColumnTask {
     }
 
     // False if it was given up: with `may_stop`, when a sum has gone beyond the ceiling.
-    template <bool skipping>
+    template <Skip skip>
     bool sweep(ColumnSums<T> *total, bool may_stop) {
         Exp exponentials_of[vectors];
         for (size_t v = 0; v < vectors; ++v) exponentials_of[v] = exponential(v);
@@ -121,7 +126,7 @@ struct ColumnTask {
                     if (overflows(slots)) return false;
                     look += look - begin;
                 }
-                for (size_t v = 0; v < vectors; ++v) absorb<skipping>(i, v, exponentials_of[v], slots[v][i % W].sum);
+                for (size_t v = 0; v < vectors; ++v) absorb<skip>(i, v, exponentials_of[v], slots[v][i % W].sum);
                 if ((i + 1) % (stretch * W) == 0 || i + 1 == end) settle(slots);
             }
             for (size_t v = 0; v < vectors; ++v) add_block<T>(total[v], slots[v]);
@@ -146,50 +151,76 @@ struct ColumnTask {
 
     INLINE Exp exponential(size_t v) const { return Exp(shift[v]); }
 
-    template <bool skipping>
+    template <Skip skip>
     INLINE void absorb(size_t i, size_t v, const Exp &exponential, Accumulator<T> &sum) {
         Vector<T> value = load_x(i, v);
         Term<T> e = exponential.template term<false>(value, Vector<T>{});
-        if constexpr (skipping) {
-            e = without<T>(e, (value == extreme[v]) | exponential.is_nothing(value));
-        } else {
+        if constexpr (skip == Skip::everywhere)
+            e = LEVEL::without<T>(e, (value == extreme[v]) | exponential.is_nothing(value));
+        else
             extreme[v] = Extreme<op>::of(value, extreme[v]);
-        }
+        if constexpr (skip == Skip::where_left_out)
+            e = LEVEL::without<T>(e, left_out[v] & ((value == guess[v]) | exponential.is_nothing(value)));
         if constexpr (op == Operation::softmax)
             if (exponentials) store(exponentials + (i * vectors + v) * W, e.value());
         add<op, coarse, T>(sum, e);
     }
 
+    // The maximum of each column, and what tells that it has no sum.
+    struct Tops {
+        Vector<T> value[vectors];
+        Bits<T> count[vectors];  // of the elements that are equal to it
+        Bits<T> has_nan[vectors], peaks[vectors];
+        INLINE Bits<T> has_sum(size_t v) const { return (value[v] - value[v] == 0) & ~has_nan[v]; }
+    };
+
     // A sweep at the guess of each column's first element; where that fails, another at the maxima of the
     // columns that it fails for. The others keep their guess, and with it the bits of the same row.
     void measure() {
         for (size_t v = 0; v < vectors; ++v) guess[v] = finite_or_zero<T>(load_x(0, v));
-        const bool complete = measure_at_guess(true);
+        const bool complete = measure_at_guess<false>(true);
         if (complete && is_settled()) return;
         Tops tops;
         find_tops(tops);
-        for (size_t v = 0; v < vectors; ++v) {
-            const Bits<T> fails = complete ? ~settled[v] : certainly_fails(v, tops.value[v]);
-            guess[v] = fails ? finite_or_zero<T>(tops.value[v]) : guess[v];
-        }
-        measure_at_guess(false);
+        for (size_t v = 0; v < vectors; ++v)
+            guess_again(v, tops, complete ? ~settled[v] : certainly_fails(v, tops.value[v]));
+        measure_at_guess<true>(false);
         if (!complete && !is_settled_but(tops)) {  // a sum beyond the ceiling of terms below it
-            for (size_t v = 0; v < vectors; ++v)
-                guess[v] = settled[v] ? guess[v] : finite_or_zero<T>(tops.value[v]);
-            measure_at_guess(false);
+            for (size_t v = 0; v < vectors; ++v) guess_again(v, tops, ~settled[v]);
+            measure_at_guess<true>(false);
         }
         tie_unsettled(tops);
     }
 
+    // At the maximum itself; the logarithms leave its own term out, if no other element is equal to it.
+    INLINE void guess_again(size_t v, const Tops &tops, Bits<T> fails) {
+        guess[v] = fails ? finite_or_zero<T>(tops.value[v]) : guess[v];
+        if constexpr (op != Operation::softmax) left_out[v] |= fails & tops.has_sum(v) & (tops.count[v] == 1);
+    }
+
+    template <bool may_leave_out>
     bool measure_at_guess(bool may_stop) {
+        constexpr bool leaves_out = may_leave_out && op != Operation::softmax;
         for (size_t v = 0; v < vectors; ++v) {
             shift[v] = shift_at<T>(guess[v]);
+            if constexpr (leaves_out) shift[v].exponent -= left_out[v] ? broadcast(Limits<T>::others_guard) : Vector<T>{};
             extreme[v] = Extreme<op>::template none<T>();
             sums[v] = {};
         }
-        const bool complete = sweep<false>(sums, may_stop);
-        for (size_t v = 0; v < vectors; ++v) settled[v] = trusted<T>(sums[v].rounded());
+        const bool complete = sweep<leaves_out ? Skip::where_left_out : Skip::nowhere>(sums, may_stop);
+        for (size_t v = 0; v < vectors; ++v) {
+            settled[v] = left_out[v] | trusted<T>(sums[v].rounded());
+            if constexpr (leaves_out) take_left_out(v);
+        }
         return complete;
+    }
+
+    // Where the sum is of the others alone it is moved, and the maximum's own takes its place: `dominated` sees
+    // that it leaves nothing.
+    INLINE void take_left_out(size_t v) {
+        shift[v] = shift_at<T>(guess[v]);
+        without[v] = sums[v];
+        sums[v] = ColumnSums<T>::either(~left_out[v], sums[v], top(v).head);
     }
 
     bool is_settled() const {
@@ -198,22 +229,17 @@ struct ColumnTask {
         return !any(~all);
     }
 
-    // The maximum of each column, and what tells that it has no sum.
-    struct Tops {
-        Vector<T> value[vectors];
-        Bits<T> has_nan[vectors], peaks[vectors];
-        INLINE Bits<T> has_sum(size_t v) const { return (value[v] - value[v] == 0) & ~has_nan[v]; }
-    };
-
     __attribute__((noinline)) void find_tops(Tops &tops) {
         constexpr T infinity = std::numeric_limits<T>::infinity();
         for (size_t v = 0; v < vectors; ++v) {
             tops.value[v] = broadcast(-infinity);
-            tops.has_nan[v] = tops.peaks[v] = Bits<T>{};
+            tops.has_nan[v] = tops.peaks[v] = tops.count[v] = Bits<T>{};
         }
         for (size_t i = 0; i < length; ++i)
             for (size_t v = 0; v < vectors; ++v) {
                 const Vector<T> value = load_x(i, v);
+                if constexpr (op != Operation::softmax)
+                    tops.count[v] = (value > tops.value[v] ? Bits<T>{} : tops.count[v]) - (value >= tops.value[v]);
                 tops.value[v] = maximum(value, tops.value[v]);
                 tops.has_nan[v] |= value != value;
                 tops.peaks[v] -= value == infinity;  // true is -1
@@ -343,16 +369,17 @@ struct ColumnTask {
         return log1p_ratio(head, tail, top, rest);
     }
 
+    // Whether a column is dominated whose sum of the others is not there yet.
     bool has_dominated() {
         bool found = false;
         for (size_t v = 0; v < vectors; ++v) {
             Rounded<T> e = top(v);
             if constexpr (sizeof(T) == 4) {
-                Wide t = widen(e.head), r = widen(e.rest);
-                found |= any(others_of<coarse, T>(sums[v].low, t.low, r.low).dominated);
-                found |= any(others_of<coarse, T>(sums[v].high, t.high, r.high).dominated);
+                const Wide t = widen(e.head), r = widen(e.rest), has = widen(left_out[v] ? broadcast(1.0f) : Vector<T>{});
+                found |= any(others_of<coarse, T>(sums[v].low, t.low, r.low).dominated & (has.low == 0));
+                found |= any(others_of<coarse, T>(sums[v].high, t.high, r.high).dominated & (has.high == 0));
             } else {
-                found |= any(others_of<coarse, T>(sums[v].low, e.head, e.rest).dominated);
+                found |= any(others_of<coarse, T>(sums[v].low, e.head, e.rest).dominated & ~left_out[v]);
             }
         }
         return found;
@@ -363,15 +390,15 @@ struct ColumnTask {
         return rounded_term<coarse, false, T>(shift[v], extreme[v], Vector<T>{});
     }
 
-    void sweep_others(ColumnSums<T> *without) {
+    void sweep_others() {
         for (Shift<T> &each : shift) each.exponent -= Limits<T>::others_guard;
-        sweep<true>(without, false);
+        for (ColumnSums<T> &each : without) each = {};
+        sweep<Skip::everywhere>(without, false);
         for (Shift<T> &each : shift) each.exponent += Limits<T>::others_guard;
     }
 
     void logarithms(Logarithms *result) {
-        ColumnSums<T> without[vectors] = {};
-        if (has_dominated()) sweep_others(without);
+        if (has_dominated()) sweep_others();
         for (size_t v = 0; v < vectors; ++v) {
             Rounded<T> e = top(v);
             if constexpr (sizeof(T) == 4) {

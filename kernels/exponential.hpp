@@ -34,7 +34,8 @@ struct Reduction<float> {
     // Without FMA n·head must be exact: n has at most 10 bits, so head has 13.
     static constexpr float ln2_head = has_fma ? 0x1.62e430p-1f : 0x1.62ep-1f;
     static constexpr float ln2_tail = has_fma ? -0x1.05c610p-29f : 0x1.0bfbe8p-15f;
-    static constexpr float lowest = -100;  // so that what rounding drops, 2^-25 of it, is normal
+    // What rounding drops, 2^-25 of it, is normal; and no multiple of ln 2 lies there, whose rest would not be.
+    static constexpr float lowest = -99.75;
     static constexpr float table_range = 90;
 };
 
@@ -44,7 +45,7 @@ struct Reduction<double> {
     static constexpr double log2e = 0x1.71547652b82fep+0;
     static constexpr double ln2_head = has_fma ? 0x1.62e42fefa39efp-1 : 0x1.62e42fefap-1;
     static constexpr double ln2_tail = has_fma ? 0x1.abc9e3b39803fp-56 : 0x1.cf79abc9e3b3ap-40;
-    static constexpr double lowest = -960;
+    static constexpr double lowest = -959.75;
     static constexpr double table_range = 900;
 };
 

@@ -413,7 +413,7 @@ struct LossTask : RowTask<Operation::log_softmax, Source, Sink, coarse> {
             return 0;
         }
         Task::low_of_max = 0;
-        Task::measure();
+        Task::measure(true);  // the gradient is made with the whole sum
         if (!Task::measured) return degenerate();
         const Ratio terms = Task::ratio();
         const Mass q = mass();

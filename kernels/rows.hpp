@@ -123,6 +123,7 @@ struct RowTask {
     Shift<T> shift;
     Partial<op, T> total;
     bool measured;   // `total` can be trusted
+    bool left_out;   // it is the sum of all but the maximum's term, `others_guard` binades higher
     T low_of_max;    // what the division by the temperature left over at the first maximum
     Factor<T> factor;  // of softmax
     Pair<T> norm;      // of the logarithms
@@ -146,7 +147,7 @@ struct RowTask {
             const Aside<T, Out> aside{exponentials ? exponentials + begin : nullptr, ahead ? ahead + begin : nullptr};
             sum = merge(sum, absorb_chunk<skipping>(source->chunk(begin, count), aside, count, skipped));
             // Beyond the ceiling, or NaN, it stays: an ascending row shows that its guess fails at once.
-            if (!(rounded(sum.sum)[0] < static_cast<T>(Limits<T>::ceiling))) break;
+            if (!skipping && !(rounded(sum.sum)[0] < static_cast<T>(Limits<T>::ceiling))) break;
         }
         return sum;
     }
@@ -182,13 +183,16 @@ struct RowTask {
     }
 
     // Sum at a guess of the maximum: the first element, which it cannot be below. If the true one is
-    // too far above, again at the true one. Not measured: NaN, an infinite maximum, nothing but -inf.
-    void measure() {
+    // too far above, again at the true one; for the logarithms without its own term, which they take out
+    // again: unless others are equal to it, or the caller wants the `whole` sum. Not measured: NaN, an
+    // infinite maximum, nothing but -inf.
+    void measure(bool whole = false) {
         if (parallel()) exponentials = nullptr;  // such a row is computed twice
         measure_at(first_lane(load_first(source->chunk(0, 1).x, 1)));
         if (measured) return;
         const Top top = top_of_row();
-        if (!top.has_nan && top.value - top.value == 0) measure_at(top.value);
+        if (top.has_nan || top.value - top.value != 0) return;
+        op == Operation::softmax || whole || top.count > 1 ? measure_at(top.value) : measure_without(top.value);
     }
 
     void measure_at(T maximum) {
@@ -196,27 +200,49 @@ struct RowTask {
         shift = shift_at<T>(guess);
         total = sweep<false>(guess);
         measured = trusted<T>(rounded(total.sum))[0];
+        left_out = false;
+    }
+
+    void measure_without(T maximum) {
+        guess = broadcast(maximum);
+        shift = shift_at<T>(guess);
+        total = {guess, sum_without(guess)};
+        measured = left_out = true;
+    }
+
+    Sum<T, Vector<double>> sum_without(Vector<T> maximum) {
+        shift.exponent -= Limits<T>::others_guard;
+        const Partial<op, T> others = sweep<true>(maximum);
+        shift.exponent += Limits<T>::others_guard;
+        return others.sum;
     }
 
     static INLINE T first_lane(Vector<T> v) { return v[0]; }
 
     struct Top {
         T value;
+        size_t count;  // of the elements that are equal to it
         bool has_nan;
     };
 
     __attribute__((noinline, cold)) Top top_of_row() {
-        Vector<T> max = broadcast(-std::numeric_limits<T>::infinity());
-        Bits<T> nan{};
-        for_blocks(length, [&](size_t begin, size_t count) {
-            Chunk<S> block = source->chunk(begin, count);
-            for_vectors<T>(count, [&](size_t i, size_t lanes) {
-                const Vector<T> x = load_lanes(block.x + i, lanes);
+        constexpr T nothing = -std::numeric_limits<T>::infinity();
+        Vector<T> max = broadcast(nothing);
+        Bits<T> nan{}, count{};
+        for_blocks(length, [&](size_t begin, size_t elements) {
+            Chunk<S> block = source->chunk(begin, elements);
+            for_vectors<T>(elements, [&](size_t i, size_t lanes) __attribute__((always_inline)) {
+                Vector<T> x = load_lanes(block.x + i, lanes);
+                if (lanes < Lanes<T>::count) x = first_lanes<T>(x, lanes, nothing);
+                count = (x > max ? Bits<T>{} : count) - (x >= max);  // true is -1
                 max = maximum(x, max);
                 nan |= x != x;
             });
         });
-        return {Extreme<Operation::logsumexp>::along<T>(max)[0], any(nan)};
+        Top top{Extreme<Operation::logsumexp>::along<T>(max)[0], 0, any(nan)};
+        for (size_t j = 0; j < Lanes<T>::count; ++j)
+            if (max[j] == top.value) top.count += static_cast<size_t>(count[j]);
+        return top;
     }
 
     // The elements that are not -inf, if all of them are equal: each has the same share, which no sum of rounded
@@ -286,12 +312,8 @@ struct RowTask {
     Ratio ratio() {
         const Rounded<T> own = rounded_term<coarse, with_low, T>(shift, total.extreme, broadcast(low_of_max));
         const Vector<double> top = low_half(own.head), rest = low_half(own.rest);
-        Others<T> others = others_of<coarse, T>(total.sum, top, rest);
-        if (others.dominated[0]) {
-            shift.exponent -= Limits<T>::others_guard;
-            others = lowered<T>(sweep<true>(total.extreme).sum);
-            shift.exponent += Limits<T>::others_guard;
-        }
+        Others<T> others = left_out ? lowered<T>(total.sum) : others_of<coarse, T>(total.sum, top, rest);
+        if (!left_out && others.dominated[0]) others = lowered<T>(sum_without(total.extreme));
         return {others.head[0], others.rest[0], top[0], rest[0]};
     }
 
