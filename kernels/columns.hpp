@@ -123,7 +123,7 @@ struct ColumnTask {
             size_t look = begin + first_look;
             for (size_t i = begin; i < end; ++i) {
                 if (may_stop && i == look) {
-                    if (overflows(slots)) return false;
+                    if (overflows(slots, i - begin)) return false;
                     look += look - begin;
                 }
                 for (size_t v = 0; v < vectors; ++v) absorb<skip>(i, v, exponentials_of[v], slots[v][i % W].sum);
@@ -135,12 +135,13 @@ struct ColumnTask {
     }
 
     // A guess that is too low shows early; it is looked for after so many rows, twice as many, and so on.
-    static constexpr size_t first_look = 2 * W;
+    static constexpr size_t first_look = 4;
 
-    static bool overflows(const Slot<T> (&slots)[vectors][W]) {
+    static INLINE bool overflows(const Slot<T> (&slots)[vectors][W], size_t rows) {
         Bits<T> beyond{};
         for (auto &column : slots)
-            for (const Slot<T> &slot : column) beyond |= ~(slot.so_far() < static_cast<T>(Limits<T>::ceiling));
+            for (size_t j = 0; j < W && j < rows; ++j)
+                beyond |= ~(column[j].so_far() < static_cast<T>(Limits<T>::ceiling));
         return any(beyond);
     }
 

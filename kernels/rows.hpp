@@ -80,6 +80,7 @@ INLINE Partial<op, T> absorb(Chunk<S> block, Aside<T, Out> aside, size_t count, 
         for_vectors<T>(now, [&](size_t i, size_t lanes)
                                 __attribute__((always_inline)) { absorb_vector(begin + i, lanes); });
         sum.settle();
+        if (!skipping && sum.is_beyond()) break;  // or NaN: it stays so
     }
     return {Extreme<op>::template along<T>(extreme), sum.along()};
 }

@@ -54,6 +54,33 @@ INLINE Item fold(Item *slots, size_t count) {
     return slots[0];
 }
 
+template <class T>
+struct Limits;
+
+template <>
+struct Limits<float> {
+    static constexpr float guard = 52;          // the guessed maximum is put at 2^guard,
+    static constexpr double ceiling = 0x1p100;  // and the sum must come out below this
+    static constexpr float exact = 256;         // up to here exp needs no center
+    static constexpr float depth = 69;          // -log(smallest normal·2^24), rounded down
+    static constexpr double dominated = 0x1p-16, coarsely_dominated = 0x1p-2;
+    static constexpr float others_guard = 27;   // a thousand terms of 2^-155 are a result of 2^-145
+    static constexpr float smallest_normal = 0x1p-126f, subnormal_places = 0x1p23f;
+    static constexpr float units_high = 0x1p75f, units_low = 0x1p74f;  // 1 / smallest subnormal
+};
+
+template <>
+struct Limits<double> {
+    static constexpr double guard = 117;
+    static constexpr double ceiling = 0x1p960;
+    static constexpr double exact = 2048;
+    static constexpr double depth = 670;
+    static constexpr double dominated = 0x1p-30;
+    static constexpr double others_guard = 60;
+    static constexpr double smallest_normal = 0x1p-1022, subnormal_places = 0x1p52;
+    static constexpr double units_high = 0x1p537, units_low = 0x1p537;
+};
+
 // One slot a lane. The rests of the terms are summed in T's own precision, and settled into the sum
 // before their rounding can tell: after `stretch` terms a slot.
 template <class T>
@@ -95,6 +122,10 @@ struct Accumulator<float> {
         high += w.high;
         rests = Vector<float>{};
     }
+    // Whether a slot alone is beyond what a sum may be.
+    INLINE bool is_beyond() const {
+        return any(~((low < Limits<float>::ceiling) & (high < Limits<float>::ceiling)));
+    }
     // The sum over the slots, in every lane.
     INLINE Sum<float, Vector<double>> along() const {
         auto add = [](Vector<double> a, Vector<double> b) { return a + b; };
@@ -118,6 +149,7 @@ struct Accumulator<double> {
         head = sum.head;
         rest = sum.tail;
     }
+    INLINE bool is_beyond() const { return any(~(head < Limits<double>::ceiling)); }
 
     INLINE Sum<double, Vector<double>> along() const {
         using Slots = Sum<double, Vector<double>>;
@@ -127,33 +159,6 @@ struct Accumulator<double> {
         };
         return fold_lanes<double>(Slots{head, rest}, swap, add);
     }
-};
-
-template <class T>
-struct Limits;
-
-template <>
-struct Limits<float> {
-    static constexpr float guard = 52;          // the guessed maximum is put at 2^guard,
-    static constexpr double ceiling = 0x1p100;  // and the sum must come out below this
-    static constexpr float exact = 256;         // up to here exp needs no center
-    static constexpr float depth = 69;          // -log(smallest normal·2^24), rounded down
-    static constexpr double dominated = 0x1p-16, coarsely_dominated = 0x1p-2;
-    static constexpr float others_guard = 27;   // a thousand terms of 2^-155 are a result of 2^-145
-    static constexpr float smallest_normal = 0x1p-126f, subnormal_places = 0x1p23f;
-    static constexpr float units_high = 0x1p75f, units_low = 0x1p74f;  // 1 / smallest subnormal
-};
-
-template <>
-struct Limits<double> {
-    static constexpr double guard = 117;
-    static constexpr double ceiling = 0x1p960;
-    static constexpr double exact = 2048;
-    static constexpr double depth = 670;
-    static constexpr double dominated = 0x1p-30;
-    static constexpr double others_guard = 60;
-    static constexpr double smallest_normal = 0x1p-1022, subnormal_places = 0x1p52;
-    static constexpr double units_high = 0x1p537, units_low = 0x1p537;
 };
 
 // The shift that puts `guess` at 2^guard. Elements within 104 (745 in float64) below the maximum
