@@ -135,7 +135,7 @@ struct ColumnTask {
     }
 
     // A guess that is too low shows early; it is looked for after so many rows, twice as many, and so on.
-    static constexpr size_t first_look = 4;
+    static constexpr size_t first_look = 2 * W;
 
     static INLINE bool overflows(const Slot<T> (&slots)[vectors][W], size_t rows) {
         Bits<T> beyond{};
@@ -175,10 +175,11 @@ struct ColumnTask {
         INLINE Bits<T> has_sum(size_t v) const { return (value[v] - value[v] == 0) & ~has_nan[v]; }
     };
 
-    // A sweep at the guess of each column's first element; where that fails, another at the maxima of the
+    // A sweep at a guess of each column's maximum; where that fails, another at the maxima of the
     // columns that it fails for. The others keep their guess, and with it the bits of the same row.
     void measure() {
-        for (size_t v = 0; v < vectors; ++v) guess[v] = finite_or_zero<T>(load_x(0, v));
+        for (size_t v = 0; v < vectors; ++v)
+            guess[v] = guess_of<T>(load_x(0, v), load_x(length / 2, v), load_x(length - 1, v));
         const bool complete = measure_at_guess<false>(true);
         if (complete && is_settled()) return;
         Tops tops;

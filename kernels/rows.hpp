@@ -183,13 +183,14 @@ struct RowTask {
         return sum;
     }
 
-    // Sum at a guess of the maximum: the first element, which it cannot be below. If the true one is
-    // too far above, again at the true one; for the logarithms without its own term, which they take out
+    // Sum at a guess of the maximum, which it cannot be below. If the true one is too far above, again at
+    // the true one; for the logarithms without its own term, which they take out
     // again: unless others are equal to it, or the caller wants the `whole` sum. Not measured: NaN, an
     // infinite maximum, nothing but -inf.
     void measure(bool whole = false) {
         if (parallel()) exponentials = nullptr;  // such a row is computed twice
-        measure_at(first_lane(load_first(source->chunk(0, 1).x, 1)));
+        auto element = [&](size_t i) { return broadcast(load_first(source->chunk(i, 1).x, 1)[0]); };
+        measure_at(guess_of<T>(element(0), element(length / 2), element(length - 1))[0]);
         if (measured) return;
         const Top top = top_of_row();
         if (top.has_nan || top.value - top.value != 0) return;
@@ -217,8 +218,6 @@ struct RowTask {
         shift.exponent += Limits<T>::others_guard;
         return others.sum;
     }
-
-    static INLINE T first_lane(Vector<T> v) { return v[0]; }
 
     struct Top {
         T value;
@@ -257,7 +256,7 @@ struct RowTask {
         constexpr T nothing = -std::numeric_limits<T>::infinity();
         if (total.extreme[0] != nothing) {
             if (total.extreme[0] != guess[0]) return {};
-            const T own = first_lane(Exponential<T, false, coarse>(shift).template value<false>(guess, Vector<T>{}));
+            const T own = Exponential<T, false, coarse>(shift).template value<false>(guess, Vector<T>{})[0];
             if (!(rounded(total.sum)[0] <= own * static_cast<T>(length) * static_cast<T>(nearly_equal))) return {};
         }
         return counted_equal();

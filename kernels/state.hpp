@@ -180,6 +180,15 @@ INLINE Vector<T> finite_or_zero(Vector<T> x) {
     return x - x == 0 ? x : Vector<T>{};
 }
 
+// A guess of the maximum: the greatest of the first, the middle and the last element that is finite. It
+// cannot be above the maximum; of ascending rows and of descending ones it is the maximum.
+template <class T>
+INLINE Vector<T> guess_of(Vector<T> first, Vector<T> middle, Vector<T> last) {
+    constexpr T nothing = -std::numeric_limits<T>::infinity();
+    for (Vector<T> *x : {&first, &middle, &last}) *x = *x - *x == 0 ? *x : broadcast(nothing);
+    return finite_or_zero<T>(maximum(maximum(first, middle), last));
+}
+
 // The one extreme that an operation needs: the logarithms the maximum, softmax the minimum (whether
 // any result may be subnormal).
 template <Operation op>
