@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import python
+from scripts import SCRIPTS, THOROUGH
+from test_diagnosis import ROWS, SICK
 
 from stablesoftmax import cli, doctor
 from stablesoftmax.doctor import CAUSES, Finding, Report
@@ -198,6 +200,16 @@ def test_the_catalogue_is_whole():
         assert ">>>" in cause.example
         assert ">>>" in cause.cure
         assert "\n" not in cause.fix
+
+
+# Of the others, the source or the function itself must be looked at.
+SEEN = {*range(1, 11), 12, *range(14, 22), 24, 29, 30, 31}
+
+
+def test_every_cause_that_is_seen_has_a_fixture():
+    """In which it is named first, as the tests of `run`, `diagnose` and `trace` show."""
+    fixtures = [*SCRIPTS.values(), *THOROUGH.values(), *SICK.values(), *ROWS.values()]
+    assert {fixture[1] for fixture in fixtures} == {f"SMX{number:03}" for number in SEEN}
 
 
 def test_the_page_of_causes_is_made_from_the_catalogue():
