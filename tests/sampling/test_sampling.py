@@ -387,7 +387,9 @@ def test_memory_is_a_few_megabytes(options):
 # --- bad input -----------------------------------------------------------------------------------
 
 X = np.zeros((2, 3))
-SIZE = "size must be None, an int >= 0 or a tuple of them (the axis comes third, or as axis=), got"
+SIZE = (
+    r"size must be None, an int >= 0 or a tuple of them \(the axis comes third, or as axis=\), got"
+)
 TOP_K = "top_k must be None or an int >= 1, got"
 TOP_P = r"top_p must be None or a number in \(0, 1\], got"
 MIN_P = r"min_p must be None or a number in \[0, 1\], got"
