@@ -82,8 +82,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from .doctor.reporting import show
     from .doctor.running import run
+    from .doctor.texts import show
 
     path = _report_path(options)
     try:
@@ -108,7 +108,7 @@ def _flush() -> None:
 
 def _diagnose(options: argparse.Namespace) -> int:
     from .doctor.diagnosis import diagnose
-    from .doctor.reporting import show
+    from .doctor.texts import show
 
     names = ("logits", "probs", "labels", "mask", "grads", "weights")
     path = _report_path(options)
@@ -155,7 +155,7 @@ def _loaded(path: str) -> Any:
 def _trace(options: argparse.Namespace) -> int:
     import numpy as np
 
-    from .doctor.reporting import show
+    from .doctor.texts import show
     from .doctor.tracing import trace
 
     path = _report_path(options)
@@ -178,7 +178,7 @@ def _trace(options: argparse.Namespace) -> int:
 
 def _explain(options: argparse.Namespace) -> int:
     from .doctor.causes import CAUSES
-    from .doctor.reporting import explained
+    from .doctor.texts import explained
 
     if options.code is None:
         for cause in CAUSES.values():

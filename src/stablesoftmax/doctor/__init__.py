@@ -6,7 +6,8 @@ them report causes of one catalogue, `CAUSES`.
 
 from .causes import CAUSES, Cause
 from .diagnosis import diagnose
-from .findings import Finding, Report
+from .findings import Finding
+from .reporting import Report
 from .running import run, watch
 from .tracing import trace
 

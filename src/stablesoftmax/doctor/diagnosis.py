@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .arrays import as_array, overflow_of_exp, summary
-from .findings import Finding, Report, Severity
+from .findings import Finding, Severity
+from .reporting import Report
 
 __all__ = ["diagnose"]
 

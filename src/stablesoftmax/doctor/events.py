@@ -1,18 +1,90 @@
-"""From the events of a run to its findings: what led to what, and the root cause first."""
+"""The events of a run, from the frame that each happened in to the findings: what led to what."""
 
 import ast
+import threading
 from collections.abc import Iterable, Iterator
+from types import FrameType
+from typing import Any
 
-from .attribution import Event
+from .attribution import attribute
+from .expressions import Reader
 from .findings import Finding, Severity
+from .scenes import Event, Scene, Suspicion
+from .sources import is_library, place_of, stack_of
 
-__all__ = ["findings_of", "link"]
+__all__ = ["Record", "event_of", "findings_of", "user_frame"]
 
 _GROWTH = {"SMX017", "SMX019", "SMX031"}  # one run out of range overflows at many lines
 _NAN_FREE = {"SMX004", "SMX005"}  # causes whose -inf or inf is the wrong result itself
 
 
-def link(event: Event, earlier: Iterable[Event], closure: Iterable[ast.AST], given: str) -> None:
+class Record:
+    """The events of a run so far, each with those that made what it was given."""
+
+    def __init__(self) -> None:
+        self.events: dict[Any, Event] = {}
+        self.busy = threading.local()
+        """``now`` is set where what NumPy tells is our own doing."""
+
+    def add(self, key: Any, event: Event, scene: Scene) -> None:
+        """Take an event, and note which earlier ones it follows from."""
+        parts = scene.parts() if scene.module else ()
+        _link(event, self.events.values(), parts, scene.given())
+        self.events[key] = event
+
+    def knows(self, *kinds: str) -> bool:
+        """Whether an event of one of these kinds was told."""
+        return any(event.kind in kinds for event in self.events.values())
+
+    def findings(self) -> list[Finding]:
+        return findings_of(self.events.values())
+
+
+def user_frame(frame: FrameType) -> tuple[FrameType, str]:
+    """The nearest frame of the user's own files, and the library that it was in, if not NumPy.
+
+    Where no frame is the user's, as in a package's own tests, the nearest one outside NumPy.
+    """
+    inside, nearest, step = "", None, frame
+    while step is not None:
+        name = step.f_globals.get("__name__", "").partition(".")[0]
+        if not is_library(step.f_code.co_filename):
+            return step, inside
+        if name != "numpy":
+            nearest = nearest or step
+            inside = inside or name
+        step = step.f_back  # type: ignore[assignment]
+    return nearest or frame, ""
+
+
+def event_of(
+    frame: FrameType, offset: int | None, kind: str, operation: str, inside: str = ""
+) -> tuple[Event, Scene]:
+    """Look at an operation that just failed: its expression, operands, and suspected cause."""
+    place, module, node = place_of(frame, offset)
+    expression = " ".join(module.text(node).split()) if module and node else place.source.strip()
+    failing = None if inside else node
+    reader = Reader(frame, overwritten(failing))
+    scene = Scene(kind, operation, failing, module, reader, stack_of(frame, module, node))
+    what, suspicion = attribute(scene)
+    if inside:
+        suspicion = Suspicion(suspicion.code, f"inside {inside}: {suspicion.message}")
+    event = Event(kind, operation, place, what, expression, scene.summaries(), suspicion)
+    event.node, event.inside = failing, inside
+    return event, scene
+
+
+def overwritten(node: ast.AST | None) -> set[str]:
+    """The names whose arrays an operation writes: `x` in `x -= y` and in `out=x`."""
+    written: list[ast.AST] = []
+    if isinstance(node, ast.AugAssign):
+        written.append(node.target)
+    elif isinstance(node, ast.Call):
+        written += [word.value for word in node.keywords if word.arg == "out"]
+    return {name.id for part in written for name in ast.walk(part) if isinstance(name, ast.Name)}
+
+
+def _link(event: Event, earlier: Iterable[Event], closure: Iterable[ast.AST], given: str) -> None:
     """Note which earlier events made what this one was given.
 
     Parameters

@@ -6,10 +6,10 @@ from types import TracebackType
 
 import numpy as np
 
-from .attribution import Event
-from .events import findings_of
+from .events import event_of, findings_of
 from .findings import Finding
 from .patterns import Meaning
+from .scenes import Event
 from .sources import Module, Place, is_library, place_of
 
 __all__ = ["of_exception"]
@@ -25,8 +25,6 @@ def of_exception(error: BaseException) -> Finding | None:
         return None
     told = _kind(error)
     if told is not None:
-        from .running import event_of
-
         event, _ = event_of(trace.tb_frame, trace.tb_lasti, *told)
         return _raised(event)
     place, module, node = place_of(trace.tb_frame, trace.tb_lasti)

@@ -1,18 +1,13 @@
-"""What the doctor's tools return: findings, and a report of them that prints and is written."""
+"""A finding: one cause of the catalogue, at one place."""
 
-import json
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from os import PathLike
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal, Protocol
 
 from .causes import CAUSES
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-__all__ = ["Finding", "Report", "Severity"]
+__all__ = ["Finding", "Reported", "Severity"]
 
 Severity = Literal["error", "warning", "info"]
 
@@ -87,114 +82,12 @@ class Finding:
         }
 
 
-class Report:
-    """What a tool of the doctor found, the root cause first.
+class Reported(Protocol):
+    """What is shown of a report."""
 
-    Parameters
-    ----------
-    findings : iterable of Finding
-        The root cause first: the one whose mending makes others go away.
-    tool : str
-        The tool that made it: "run", "diagnose", "trace" and so on.
-    notes : iterable of str
-        What the reader must know beside the findings, such as threads that were not watched.
-
-    Examples
-    --------
-    >>> from stablesoftmax.doctor import Finding, Report
-    >>> report = Report([Finding("SMX021", "info", "row 3 is one-hot")], tool="diagnose")
-    >>> report.ok
-    True
-    >>> report.to_dict()["findings"][0]["code"]
-    'SMX021'
-    """
-
-    def __init__(
-        self, findings: Iterable[Finding], *, tool: str, notes: Iterable[str] = ()
-    ) -> None:
-        self.findings = tuple(findings)
-        self.tool = tool
-        self.notes = tuple(notes)
-
-    @property
-    def ok(self) -> bool:
-        """Whether nothing was found that is an error or a warning."""
-        return all(finding.severity == "info" for finding in self.findings)
-
-    def __repr__(self) -> str:
-        codes = ", ".join(finding.code for finding in self.findings) or "nothing found"
-        return f"<Report of {self.tool}: {codes}>"
-
-    def __str__(self) -> str:
-        from .reporting import as_text
-
-        return as_text(self)
-
-    def _repr_html_(self) -> str:
-        from .reporting import as_fragment
-
-        return as_fragment(self)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the report as plain lists, dicts, numbers and strings.
-
-        Returns
-        -------
-        dict
-            "version" of this package, "tool", "findings" and "notes".
-        """
-        from stablesoftmax import __version__
-
-        return {
-            "version": __version__,
-            "tool": self.tool,
-            "findings": [finding.to_dict() for finding in self.findings],
-            "notes": list(self.notes),
-        }
-
-    def to_json(self) -> str:
-        """Return `to_dict` as JSON that any parser takes: no NaN, no Infinity.
-
-        Returns
-        -------
-        str
-            The text.
-        """
-        return json.dumps(self.to_dict(), indent=2, allow_nan=False)
-
-    def to_html(self, path: str | PathLike[str]) -> None:
-        """Write the report as one HTML page that needs nothing beside it.
-
-        Parameters
-        ----------
-        path : path
-            The file, named .html, which is written whole or not at all.
-
-        Raises
-        ------
-        ModuleNotFoundError
-            Where jinja2 or matplotlib is missing: ``pip install 'stablesoftmax[doctor]'``.
-        """
-        from .reporting import write
-
-        write(self, path)
-
-    def plot(self) -> "Figure":
-        """Draw the arrays of the first finding against the overflow lines of the dtypes.
-
-        Returns
-        -------
-        matplotlib.figure.Figure
-            The figure.
-
-        Raises
-        ------
-        ModuleNotFoundError
-            Where matplotlib is missing: ``pip install 'stablesoftmax[doctor]'``.
-        """
-        from .plots import figure
-
-        return figure(self)
+    findings: tuple[Finding, ...]
+    tool: str
+    notes: tuple[str, ...]
 
 
 def _plain(value: Any) -> Any:

@@ -12,20 +12,19 @@ import contextlib
 import math
 from collections.abc import Iterator
 from types import BuiltinFunctionType, CodeType, FrameType, FunctionType, ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .. import _core
 from .arrays import as_array
-from .attribution import Event, Scene, Suspicion, attribute
+from .attribution import attribute
+from .events import Record
 from .expressions import Reader, Unreadable, operands
 from .lines import lines
+from .scenes import Event, Scene, Suspicion
 from .sources import module_of, short_path, stack_of
-
-if TYPE_CHECKING:
-    from .running import Watch
 
 __all__ = ["Follower"]
 
@@ -42,12 +41,12 @@ class Follower:
 
     Parameters
     ----------
-    watch : Watch
+    record : Record
         Where what is found goes.
     """
 
-    def __init__(self, watch: Watch) -> None:
-        self._watch, self._busy = watch, watch.busy
+    def __init__(self, record: Record) -> None:
+        self._record, self._busy = record, record.busy
         self._infinite: set[tuple[str, int]] = set()  # lines that are known to make infinities
         self._known: set[tuple[CodeType, str]] = set()  # names that have held infinities
         self._written: dict[int, dict[int, tuple[tuple[str, str], ...]]] = {}  # by code and line
@@ -118,7 +117,7 @@ class Follower:
             self._look_at_nan(frame, place, name)
         elif held == "inf" and place not in self._infinite:
             self._infinite.add(place)
-            if not self._watch.knows("overflow", "divide"):
+            if not self._record.knows("overflow", "divide"):
                 self._explain(frame, line, name, held)
 
     def _look_at_nan(self, frame: FrameType, place: tuple[str, int], name: str) -> None:
@@ -127,7 +126,7 @@ class Follower:
         `with np.errstate(invalid="ignore"): q = a / b`, then `np.where(b == 0, 0, q)` does no harm.
         """
         if self._silenced is None:
-            if self._watch.knows("invalid"):
+            if self._record.knows("invalid"):
                 return self.stop()
             silent = np.geterr()["invalid"] == "ignore"
             events = self._explain(frame, place[1], name, "nan")
@@ -165,7 +164,7 @@ class Follower:
                 event = _event(scene, name, held, frame.f_code.co_name)
                 if not makers:
                     event.most = "info" if held == "inf" or meant else "warning"
-                self._watch.add(event, scene)
+                self._record.add(("followed", event.place, event.kind), event, scene)
                 events.append(event)
         return events
 

@@ -7,10 +7,10 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 from .causes import CAUSES
-from .findings import Finding, Report
+from .findings import Finding, Reported
 from .plots import Drawing, as_svg, drawing_of
-from .reporting import code_of, described, escaped, require
 from .sources import module_of, short_path
+from .texts import code_of, described, escaped, require
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -21,10 +21,12 @@ _AROUND = 2  # lines of source above and below
 _MOST = 8  # lines of an expression
 
 
-def as_page(report: Report) -> str:
+def as_page(report: Reported) -> str:
     """Return the page."""
     require("jinja2", "matplotlib")
     from jinja2 import Environment
+
+    from stablesoftmax import __version__
 
     source = files(__package__).joinpath("templates", "report.html").read_text(encoding="utf-8")
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
@@ -38,19 +40,19 @@ def as_page(report: Report) -> str:
         verdict=_verdict(report),
         findings=views,
         notes=[_prose(note) for note in report.notes],
-        version=report.to_dict()["version"],
+        version=__version__,
     )
     return text
 
 
-def _verdict(report: Report) -> str:
+def _verdict(report: Reported) -> str:
     counts = Counter(str(finding.severity) for finding in report.findings)
     words = {"error": "error", "warning": "warning", "info": "remark"}
     parts = [f"{counts[s]} {word}{'s' * (counts[s] > 1)}" for s, word in words.items() if counts[s]]
     return ", ".join(parts) or "Nothing found"
 
 
-def _drawings(report: Report) -> list[Drawing | None]:
+def _drawings(report: Reported) -> list[Drawing | None]:
     """What is drawn beside each finding: each array once, and nothing beside a later remark."""
     drawings: list[Drawing | None] = []
     for number, finding in enumerate(report.findings):

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from .findings import Finding, Report
-from .reporting import require
+from .findings import Finding, Reported
+from .texts import require
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -78,7 +78,7 @@ def drawing_of(finding: Finding) -> Drawing | None:
     return None
 
 
-def figure(report: Report) -> "Figure":
+def figure(report: Reported) -> "Figure":
     """Draw the first array of the report that is worth it."""
     for finding in report.findings:
         if drawing := drawing_of(finding):

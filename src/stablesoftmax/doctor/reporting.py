@@ -1,158 +1,127 @@
-"""A report as text, JSON, SARIF or a page: with NumPy alone, but for the page."""
+"""A report: findings, the root cause first, as an object, text, JSON, SARIF or a page."""
 
-import html
 import json
 import os
 import tempfile
-import textwrap
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any
 
-from .causes import CAUSES, Cause
-from .findings import Finding, Report
+from .causes import CAUSES
+from .findings import Finding
 from .sources import short_path
+from .texts import as_fragment, as_text, require
 
-__all__ = ["as_fragment", "as_text", "check_writable", "escaped", "explained", "show", "write"]
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
-_STYLES = {"error": "bold red", "warning": "bold yellow", "info": "bold cyan"}
+__all__ = ["Report", "check_writable", "write"]
+
 _SARIF_LEVELS = {"error": "error", "warning": "warning", "info": "note"}
-_INSTALL = "pip install 'stablesoftmax[doctor]'"
 
 
-def escaped(text: object) -> str:
-    """The text with everything that could move a cursor or turn the reading direction spelt out."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
+class Report:
+    """What a tool of the doctor found, the root cause first.
 
+    Parameters
+    ----------
+    findings : iterable of Finding
+        The root cause first: the one whose mending makes others go away.
+    tool : str
+        The tool that made it: "run", "diagnose", "trace" and so on.
+    notes : iterable of str
+        What the reader must know beside the findings, such as threads that were not watched.
 
-def as_text(report: Report) -> str:
-    """Return the report as plain text: the root cause on one screen, the others shorter."""
-    return "\n".join(line for line, _ in _lines(report))
+    Examples
+    --------
+    >>> from stablesoftmax.doctor import Finding, Report
+    >>> report = Report([Finding("SMX021", "info", "row 3 is one-hot")], tool="diagnose")
+    >>> report.ok
+    True
+    >>> report.to_dict()["findings"][0]["code"]
+    'SMX021'
+    """
 
+    def __init__(
+        self, findings: Iterable[Finding], *, tool: str, notes: Iterable[str] = ()
+    ) -> None:
+        self.findings = tuple(findings)
+        self.tool = tool
+        self.notes = tuple(notes)
 
-def show(report: Report, stream: TextIO) -> None:
-    """Print the report, in colour where rich is installed and the stream is a terminal."""
-    if stream.isatty():
-        try:
-            from rich.console import Console
-            from rich.text import Text
-        except ModuleNotFoundError:
-            pass
-        else:
-            console = Console(file=stream, highlight=False, soft_wrap=True)
-            for line, style in _lines(report):
-                console.print(Text(line, style=style))
-            return
-    print(as_text(report), file=stream)
+    @property
+    def ok(self) -> bool:
+        """Whether nothing was found that is an error or a warning."""
+        return all(finding.severity == "info" for finding in self.findings)
 
+    def __repr__(self) -> str:
+        codes = ", ".join(finding.code for finding in self.findings) or "nothing found"
+        return f"<Report of {self.tool}: {codes}>"
 
-def _lines(report: Report) -> Iterator[tuple[str, str]]:
-    """The lines of the text, each with the style that a terminal may give it."""
-    if not report.findings:
-        yield f"stablesoftmax {report.tool}: nothing found", "green"
-    for number, finding in enumerate(report.findings):
-        if number:
-            yield "", ""
-        title = f"{finding.code} {finding.name} ({finding.severity})"
-        yield title, _STYLES[finding.severity]
-        yield f"  {escaped(finding.message)}", "bold"
-        yield from _place(finding)
-        if number == 0 or finding.severity == "error":
-            yield from _evidence(finding)
-            yield from _fix(finding)
-    for note in report.notes:
-        yield f"note: {escaped(note)}", "dim"
+    def __str__(self) -> str:
+        return as_text(self)
 
+    def _repr_html_(self) -> str:
+        return as_fragment(self)
 
-def _place(finding: Finding) -> Iterator[tuple[str, str]]:
-    where = finding.where
-    if "file" in where:
-        function = where.get("function", "<module>")
-        inside = "" if function == "<module>" else f" in {function}"
-        yield f"  {escaped(short_path(where['file']))}:{where['line']}{escaped(inside)}", ""
-    elif where:
-        yield "  " + ", ".join(f"{key} {escaped(value)}" for key, value in where.items()), ""
-    for step in finding.evidence.get("chain", [])[:1]:
-        yield from _marked(step)
+    def to_dict(self) -> dict[str, Any]:
+        """Return the report as plain lists, dicts, numbers and strings.
 
+        Returns
+        -------
+        dict
+            "version" of this package, "tool", "findings" and "notes".
+        """
+        from stablesoftmax import __version__
 
-def _marked(step: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """The source line, with the failing part underlined."""
-    source = step["source"]
-    indent = len(source) - len(source.lstrip())
-    start, end = step["column"] - 1, step["end_column"] - 1
-    if step["end_line"] > step["line"] or end <= start:
-        end = len(source)
-    before, marked = escaped(source[indent:start]), escaped(source[start:end])
-    yield f"    {before}{marked}{escaped(source[end:])}", ""
-    yield f"    {' ' * len(before)}{'^' * max(len(marked), 1)}", "red"
+        return {
+            "version": __version__,
+            "tool": self.tool,
+            "findings": [finding.to_dict() for finding in self.findings],
+            "notes": list(self.notes),
+        }
 
+    def to_json(self) -> str:
+        """Return `to_dict` as JSON that any parser takes: no NaN, no Infinity.
 
-def _evidence(finding: Finding) -> Iterator[tuple[str, str]]:
-    for operand in finding.evidence.get("operands", []):
-        yield f"  {escaped(described(operand))}", ""
-    steps = finding.evidence.get("chain", [])
-    if len(steps) > 1:
-        told = [f"line {step['line']}: {step['what']}" for step in steps]
-        ends = ", the first NaN" if finding.evidence.get("ends_in_nan") else ""
-        yield "  " + escaped(" → ".join(told)) + ends, ""
-    if finding.evidence.get("times", 1) > 1:
-        yield f"  {finding.evidence['times']} times", ""
+        Returns
+        -------
+        str
+            The text.
+        """
+        return json.dumps(self.to_dict(), indent=2, allow_nan=False)
 
+    def to_html(self, path: str | os.PathLike[str]) -> None:
+        """Write the report as one HTML page that needs nothing beside it.
 
-def described(operand: Mapping[str, Any]) -> str:
-    """An array in one line."""
-    if "gone" in operand:
-        return f"{operand['name']}: {operand['gone']}"
-    shape = "×".join(map(str, operand["shape"])) or "scalar"
-    parts = [f"{operand['name']}: {operand['dtype']} {shape}"]
-    if operand["min"] is not None:
-        parts.append(f"{operand['min']:.5g} to {operand['max']:.5g}")
-    odd = [f"{operand[kind]} {kind}" for kind in ("nan", "inf", "-inf") if operand[kind]]
-    parts += odd
-    if operand["at"]:
-        what = "first at" if odd else "maximum at"
-        parts.append(f"{what} {operand['at']}")
-    return ", ".join(parts)
+        Parameters
+        ----------
+        path : path
+            The file, named .html, which is written whole or not at all.
 
+        Raises
+        ------
+        ModuleNotFoundError
+            Where jinja2 or matplotlib is missing: ``pip install 'stablesoftmax[doctor]'``.
+        """
+        write(self, path)
 
-def _fix(finding: Finding) -> Iterator[tuple[str, str]]:
-    yield f"  Fix: {escaped(finding.fix)}", "green"
-    cause = CAUSES[finding.code]
-    if finding.fix == cause.fix:
-        for line in code_of(cause.cure):
-            yield f"      {line}", ""
+    def plot(self) -> "Figure":
+        """Draw the arrays of the first finding against the overflow lines of the dtypes.
 
+        Returns
+        -------
+        matplotlib.figure.Figure
+            The figure.
 
-def code_of(doctest: str) -> list[str]:
-    """The statements of a doctest, without their results."""
-    lines = doctest.strip().splitlines()
-    return [line[4:] for line in lines if line.startswith((">>> ", "... "))]
+        Raises
+        ------
+        ModuleNotFoundError
+            Where matplotlib is missing: ``pip install 'stablesoftmax[doctor]'``.
+        """
+        from .plots import figure
 
-
-def explained(cause: Cause) -> str:
-    """Return what the catalogue says of a cause, as text."""
-    return "\n".join(
-        [
-            f"{cause.code} {cause.name}",
-            "",
-            *_filled(cause.summary),
-            *_filled(cause.mechanism),
-            *("    " + line for line in cause.example.strip().splitlines()),
-            "",
-            *_filled(f"Fix: {cause.fix}"),
-            *("    " + line for line in cause.cure.strip().splitlines()),
-        ]
-    )
-
-
-def _filled(text: str) -> list[str]:
-    return [*textwrap.wrap(text, 80, break_on_hyphens=False), ""]
-
-
-def as_fragment(report: Report) -> str:
-    """Return the report for a notebook: preformatted text, escaped."""
-    return f"<pre>{html.escape(as_text(report))}</pre>"
+        return figure(self)
 
 
 def _as_json(report: Report) -> str:
@@ -235,15 +204,6 @@ def check_writable(path: str | os.PathLike[str]) -> None:
         raise PermissionError(f"the report cannot be written: {target}")
     if _WRITERS[target.suffix.lower()] is _as_html:
         require("jinja2", "matplotlib")
-
-
-def require(*modules: str) -> None:
-    """Say in one line what to install, where one of these modules lacks."""
-    from importlib.util import find_spec
-
-    for name in modules:
-        if find_spec(name) is None:
-            raise ModuleNotFoundError(f"{name} is needed for this: {_INSTALL}", name=name)
 
 
 def write(report: Report, path: str | os.PathLike[str]) -> None:

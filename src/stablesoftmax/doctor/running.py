@@ -5,7 +5,6 @@ operation overflowed, divided by zero or was invalid. The object looks up the us
 reads what the operation was given.
 """
 
-import ast
 import os
 import re
 import runpy
@@ -20,13 +19,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .arrays import as_array
-from .attribution import Event, Scene, Suspicion, attribute
-from .events import findings_of, link
+from .events import Record, event_of, user_frame
 from .exceptions import of_exception
-from .expressions import Reader
-from .findings import Finding, Report, Severity
+from .findings import Finding, Severity
 from .following import Follower
-from .sources import is_library, place_of, stack_of
+from .reporting import Report
 
 __all__ = ["Outcome", "Watch", "run", "watch"]
 
@@ -52,18 +49,18 @@ class Watch:
     """
 
     def __init__(self, *, thorough: bool = False) -> None:
-        self._events: dict[tuple[Any, ...], Event] = {}
+        self._record = Record()
         self._extra: list[Finding] = []
         self._notes: list[str] = []
-        self._pid, self.busy = os.getpid(), threading.local()
+        self._pid, self._busy = os.getpid(), self._record.busy
         self._threads: set[int | None] = set()
         self._silenced: list[str] = []
-        self._followed = Follower(self) if thorough else None
+        self._followed = Follower(self._record) if thorough else None
 
     @property
     def report(self) -> Report:
         """What was found so far, the root cause first."""
-        found = [*findings_of(self._events.values()), *self._extra]
+        found = [*self._record.findings(), *self._extra]
         order = {"error": 0, "warning": 1, "info": 2}
         return Report(sorted(found, key=lambda f: order[f.severity]), tool="run", notes=self._notes)
 
@@ -101,17 +98,17 @@ class Watch:
 
     def write(self, message: str) -> None:
         """Take note of what NumPy tells, and warn as it would have done."""
-        if getattr(self.busy, "now", False):
+        if getattr(self._busy, "now", False):
             return
         told = _TOLD.match(message)
         if told and os.getpid() == self._pid:
-            self.busy.now = True
+            self._busy.now = True
             try:
                 self._note(told[1], told[2], sys._getframe(1))
             except Exception as error:
                 self._note_failure(told[2], error)
             finally:
-                self.busy.now = False
+                self._busy.now = False
         text = message.removeprefix("Warning: ").rstrip("\n")
         warnings.warn(text, RuntimeWarning, stacklevel=2)
 
@@ -119,24 +116,13 @@ class Watch:
         operation = operation.removeprefix("scalar ")
         user, inside = user_frame(frame)
         key = (user.f_code, user.f_lasti, kind, operation)
-        if event := self._events.get(key):
+        if event := self._record.events.get(key):
             event.times += 1
             return
         with np.errstate(all="ignore"), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             event, scene = event_of(user, None, kind, operation, inside)
-            parts = scene.parts() if scene.module else ()
-            link(event, self._events.values(), parts, scene.given())
-        self._events[key] = event
-
-    def add(self, event: Event, scene: Scene) -> None:
-        """Take an event that was found otherwise than by NumPy's status."""
-        link(event, self._events.values(), scene.parts() if scene.module else (), scene.given())
-        self._events["followed", event.place, event.kind] = event
-
-    def knows(self, *kinds: str) -> bool:
-        """Whether an event of one of these kinds was told."""
-        return any(event.kind in kinds for event in self._events.values())
+            self._record.add(key, event, scene)
 
     def note_exception(self, error: BaseException) -> None:
         """Explain what ended the script, where a cause of the catalogue did."""
@@ -153,7 +139,7 @@ class Watch:
 
     def note_remains(self, names: dict[str, Any]) -> None:
         """Tell of NaN that is left in variables, where no operation was seen to make one."""
-        if any(event.kind == "invalid" for event in self._events.values()):
+        if self._record.knows("invalid"):
             return
         found, whole = [], False
         for name, value in list(names.items()):
@@ -183,50 +169,6 @@ class Watch:
         for thread in threading.enumerate():
             if thread.ident not in self._threads | self._unwatched:
                 self._notes.append(f"the thread {thread.name!r} could not be watched")
-
-
-def user_frame(frame: FrameType) -> tuple[FrameType, str]:
-    """The nearest frame of the user's own files, and the library that it was in, if not NumPy.
-
-    Where no frame is the user's, as in a package's own tests, the nearest one outside NumPy.
-    """
-    inside, nearest, step = "", None, frame
-    while step is not None:
-        name = step.f_globals.get("__name__", "").partition(".")[0]
-        if not is_library(step.f_code.co_filename):
-            return step, inside
-        if name != "numpy":
-            nearest = nearest or step
-            inside = inside or name
-        step = step.f_back  # type: ignore[assignment]
-    return nearest or frame, ""
-
-
-def event_of(
-    frame: FrameType, offset: int | None, kind: str, operation: str, inside: str = ""
-) -> tuple[Event, Scene]:
-    """Look at an operation that just failed: its expression, operands, and suspected cause."""
-    place, module, node = place_of(frame, offset)
-    expression = " ".join(module.text(node).split()) if module and node else place.source.strip()
-    failing = None if inside else node
-    reader = Reader(frame, overwritten(failing))
-    scene = Scene(kind, operation, failing, module, reader, stack_of(frame, module, node))
-    what, suspicion = attribute(scene)
-    if inside:
-        suspicion = Suspicion(suspicion.code, f"inside {inside}: {suspicion.message}")
-    event = Event(kind, operation, place, what, expression, scene.summaries(), suspicion)
-    event.node, event.inside = failing, inside
-    return event, scene
-
-
-def overwritten(node: ast.AST | None) -> set[str]:
-    """The names whose arrays an operation writes: `x` in `x -= y` and in `out=x`."""
-    written: list[ast.AST] = []
-    if isinstance(node, ast.AugAssign):
-        written.append(node.target)
-    elif isinstance(node, ast.Call):
-        written += [word.value for word in node.keywords if word.arg == "out"]
-    return {name.id for part in written for name in ast.walk(part) if isinstance(name, ast.Name)}
 
 
 def watch(*, thorough: bool = False) -> Watch:

@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .arrays import overflow_of_exp, summary
-from .findings import Finding, Report
+from .findings import Finding
+from .reporting import Report
 
 __all__ = ["Step", "Trace", "trace"]
 
