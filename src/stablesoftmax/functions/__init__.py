@@ -19,7 +19,7 @@ __all__ = ["log_softmax", "logsumexp", "softmax"]
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
-def compiled_entry(op: int) -> Callable[[Function], Function]:
+def _compiled_entry(op: int) -> Callable[[Function], Function]:
     """Let compiled code answer the small contiguous call; every other one it hands on."""
 
     def decorate(function: Function) -> Function:
@@ -32,7 +32,7 @@ def compiled_entry(op: int) -> Callable[[Function], Function]:
     return decorate
 
 
-@compiled_entry(_core.SOFTMAX)
+@_compiled_entry(_core.SOFTMAX)
 @every_array(tensors.softmax)
 def softmax(
     x: ArrayLike,
@@ -137,7 +137,7 @@ def softmax(
     return wrap(rows)
 
 
-@compiled_entry(_core.LOG_SOFTMAX)
+@_compiled_entry(_core.LOG_SOFTMAX)
 @every_array(tensors.log_softmax)
 def log_softmax(
     x: ArrayLike,
@@ -296,7 +296,7 @@ def logsumexp(
     return_sign: bool = False,
     **options: Unpack[Options],
 ) -> Any: ...
-@compiled_entry(_core.LOGSUMEXP)
+@_compiled_entry(_core.LOGSUMEXP)
 @every_array(tensors.logsumexp, result="reduced")
 def logsumexp(
     x: ArrayLike,
