@@ -12,7 +12,7 @@ class Doctor:
 
     def command(self, *arguments, check=None, **options):
         """Run `python -m stablesoftmax` in the folder; `check` is the status that is expected."""
-        environment = os.environ | {"PYTHONWARNINGS": "ignore", "OPENBLAS_NUM_THREADS": "1"}
+        environment = os.environ | {"OPENBLAS_NUM_THREADS": "1"}
         run = subprocess.run(
             [sys.executable, "-m", "stablesoftmax", *arguments],
             cwd=self.folder, env=environment, capture_output=True, text=True, timeout=120,

@@ -2,6 +2,16 @@
 
 # name: the script, the cause, the line
 SCRIPTS = {
+    "seterr": (
+        """
+import numpy as np
+np.seterr(all="warn")
+x = np.array([1000.0, 1.0])
+print(np.exp(x) / np.exp(x).sum())
+""",
+        "SMX001",
+        4,
+    ),
     "question": (
         """
 import numpy as np

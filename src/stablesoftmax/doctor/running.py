@@ -69,6 +69,7 @@ class Watch:
         self._unwatched = {thread.ident for thread in threading.enumerate()}
         self._begin()
         threading.setprofile(self._begin_thread)
+        self._show_before, warnings.showwarning = warnings.showwarning, self._show
         if self._followed:
             self._followed.start(sys._getframe(1))
         return self
@@ -78,6 +79,8 @@ class Watch:
             self._followed.stop()
             self._notes += self._followed.notes()
         threading.setprofile(None)
+        if warnings.showwarning == self._show:
+            warnings.showwarning = self._show_before
         self._note_silence()
         self._note_threads()
         modes, call = self._before
@@ -100,17 +103,34 @@ class Watch:
         """Take note of what NumPy tells, and warn as it would have done."""
         if getattr(self._busy, "now", False):
             return
+        self._hear(message, sys._getframe(1))
+        self._busy.now = True
+        try:
+            text = message.removeprefix("Warning: ").rstrip("\n")
+            warnings.warn(text, RuntimeWarning, stacklevel=2)
+        finally:
+            self._busy.now = False
+
+    def _show(self, message: Any, category: type[Warning], *place: Any, **options: Any) -> None:
+        """Take note of a warning of NumPy's: np.seterr(all="warn") has it told to nobody else."""
+        if issubclass(category, RuntimeWarning) and not getattr(self._busy, "now", False):
+            frame: FrameType | None = sys._getframe(1)
+            while frame is not None and frame.f_globals.get("__name__") == "warnings":
+                frame = frame.f_back
+            if frame is not None:
+                self._hear(str(message), frame)
+        self._show_before(message, category, *place, **options)
+
+    def _hear(self, message: str, frame: FrameType) -> None:
         told = _TOLD.match(message)
         if told and os.getpid() == self._pid:
             self._busy.now = True
             try:
-                self._note(told[1], told[2], sys._getframe(1))
+                self._note(told[1], told[2], frame)
             except Exception as error:
                 self._note_failure(told[2], error)
             finally:
                 self._busy.now = False
-        text = message.removeprefix("Warning: ").rstrip("\n")
-        warnings.warn(text, RuntimeWarning, stacklevel=2)
 
     def _note(self, kind: str, operation: str, frame: FrameType) -> None:
         operation = operation.removeprefix("scalar ")
