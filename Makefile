@@ -31,7 +31,8 @@ $(BIN)/python:
 
 # The package with one set of extras; the stamp is newer than everything it was made from.
 $(VENV)/.installed-%: $(SOURCE) | $(BIN)/python
-	@echo 'Building stablesoftmax and installing it with what [$*] needs ...'
+	@echo 'Building stablesoftmax and installing it with what [$*] needs. The first time takes one to three'
+	@echo 'minutes: each kernel is compiled for every instruction set, and kept in build/ ...'
 	@$(INSTALL) '.[$*]'
 	@touch $@
 

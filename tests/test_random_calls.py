@@ -1,8 +1,8 @@
 """Random calls of every public function of arrays: any shape, layout, mask, temperature and output.
 
 Each is judged twice: by the formula in long double, and by the bits of the same call on contiguous
-arrays. STABLESOFTMAX_RANDOM_CALLS=6000 tries as many of each function, new ones each time: at
-hand five minutes.
+arrays. STABLESOFTMAX_RANDOM_CALLS=1000 tries as many of each function, new ones each time:
+about five minutes.
 """
 
 import inspect
