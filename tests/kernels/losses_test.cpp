@@ -192,7 +192,9 @@ void test_mask(const Kernels &kernels, const Batch &batch, size_t r) {
     const double loss = kernels.loss[place(batch.format)](masked, target, Context{});
     const double wanted = kernels.loss[place(batch.format)](half_row, target, Context{});
     const bool same = loss == wanted || (loss != loss && wanted != wanted);
-    CHECK(same || std::fabs(loss - wanted) <= 1e-13 * std::fabs(wanted), "masked %g, not %g", loss, wanted);
+    // The two begin at different guesses of their maximum, and sums for 16 bits are right to 2^-21.
+    const double rounding = item == 2 ? 0x1p-20 : 1e-13;
+    CHECK(same || std::fabs(loss - wanted) <= rounding * std::fabs(wanted), "masked %g, not %g", loss, wanted);
     for (size_t c = half; c < batch.length; ++c)
         CHECK(reference::decode(batch.format, &gradient[c * item]) == 0, "gradient of a masked class");
 }
