@@ -138,7 +138,7 @@ def browser():
     driver = shutil.which("chromedriver")
     if not (chromium and driver):
         pytest.skip("the page needs a browser: apt-get install chromium chromium-driver")
-    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
+    webdriver = library("selenium.webdriver")
     options = webdriver.ChromeOptions()
     options.binary_location = chromium
     for argument in ("--headless=new", "--disable-dev-shm-usage", "--hide-scrollbars"):

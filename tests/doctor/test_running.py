@@ -65,8 +65,6 @@ def test_a_silenced_script(doctor):
 @pytest.mark.parametrize("name", THOROUGH)
 def test_thorough(doctor, name):
     code, cause, line = THOROUGH[name]
-    if name == "pandas":
-        pytest.importorskip("pandas", reason="pandas is not installed")
     report, done = doctor.run(code, "--thorough", check=1)
     first = report["findings"][0]
     assert (first["code"], first["where"]["line"]) == (cause, line), done.stderr
