@@ -20,7 +20,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def _compiled_entry(op: int) -> Callable[[Function], Function]:
-    """Let compiled code answer the small contiguous call; every other one it hands on."""
+    """Let compiled code answer the plain call; every other one it hands on."""
 
     def decorate(function: Function) -> Function:
         entry = _core.entry(function, op)

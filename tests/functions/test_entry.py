@@ -1,0 +1,240 @@
+"""The compiled entry beside the Python function that it stands before: same bits, or same error."""
+
+import contextlib
+import gc
+import sys
+import tracemalloc
+
+import ml_dtypes
+import numpy as np
+import pytest
+from conftest import bits
+
+from stablesoftmax import log_softmax, logsumexp, softmax
+
+try:
+    import _testcapi as testcapi
+except ModuleNotFoundError:
+    testcapi = None
+
+FUNCTIONS = [softmax, log_softmax, logsumexp]
+rng = np.random.default_rng(0)
+ROW, TABLE, CUBE = rng.normal(size=10), rng.normal(size=(4, 10)), rng.normal(size=(3, 4, 5))
+MASK, SPARE = TABLE > -1, np.empty_like(TABLE)
+
+# What users write: every one of these is answered without Python.
+PLAIN = {
+    "a row": lambda f: f(ROW),
+    "x=": lambda f: f(x=ROW),
+    "axis=": lambda f: f(TABLE, axis=1),
+    "axis 0": lambda f: f(TABLE, 0),
+    "negative axis": lambda f: f(CUBE, axis=-2),
+    "all axes": lambda f: f(CUBE, axis=None),
+    "axes side by side": lambda f: f(CUBE, axis=(1, 2)),
+    "axes apart": lambda f: f(CUBE, axis=(-1, 0)),
+    "a list": lambda f: f([1.0, 2.0]),
+    "a tuple of lists of ints": lambda f: f(([1, 2], [3, 4]), axis=0),
+    "integers": lambda f: f(np.arange(6, dtype="u8").reshape(2, 3), axis=1),
+    "bytes": lambda f: f(np.arange(6, dtype="i1"), axis=0),
+    "byte-swapped integers": lambda f: f(np.arange(6, dtype=">i8"), axis=0),
+    "float16": lambda f: f(TABLE.astype("f2"), axis=1),
+    "steps": lambda f: f(ROW[::3]),
+    "reversed": lambda f: f(TABLE[::-1, ::-2], axis=1),
+    "transposed": lambda f: f(TABLE.T, axis=1),
+    "transposed, axes apart": lambda f: f(CUBE.T, axis=(0, 2)),
+    "broadcast": lambda f: f(np.broadcast_to(ROW, (3, 10)), axis=0),
+    "where": lambda f: f(TABLE, axis=1, where=MASK),
+    "where of one row": lambda f: f(TABLE, axis=1, where=MASK[0]),
+    "where of one column": lambda f: f(TABLE, axis=0, where=MASK[:, :1]),
+    "its own dtype": lambda f: f(TABLE, axis=1, dtype=np.float64),
+    "a narrower dtype": lambda f: f(TABLE.T, axis=1, dtype="float32"),
+    "None for all": lambda f: f(TABLE, axis=1, where=None, out=None, dtype=None),
+}  # fmt: skip
+PLAIN_MAPS = {
+    "out": lambda f: f(TABLE, out=SPARE),
+    "in place": lambda f: f(x := TABLE.copy(), out=x),
+    "temperature": lambda f: f(ROW, temperature=2.0),
+    "integer temperature": lambda f: f(TABLE, axis=0, temperature=3),
+    "temperatures": lambda f: f(TABLE, temperature=np.array([[0.0], [1.0], [0.5], [np.inf]])),
+    "undefined": lambda f: f(np.full((2, 3), -np.inf), undefined="uniform"),
+}
+PLAIN_LOGSUMEXP = {
+    "keepdims": lambda f: f(CUBE, axis=(0, 2), keepdims=True),
+    "out": lambda f: f(TABLE, axis=1, out=np.empty(4)),
+}
+CALLS = [(f, call) for f in FUNCTIONS for call in PLAIN.values()]
+CALLS += [(f, call) for f in FUNCTIONS[:2] for call in PLAIN_MAPS.values()]
+CALLS += [(logsumexp, call) for call in PLAIN_LOGSUMEXP.values()]
+NAMES = [f"{f.__name__}-{name}" for f in FUNCTIONS for name in PLAIN]
+NAMES += [f"{f.__name__}-{name}" for f in FUNCTIONS[:2] for name in PLAIN_MAPS]
+NAMES += [f"logsumexp-{name}" for name in PLAIN_LOGSUMEXP]
+
+
+def outcome(function, *args, **options):
+    """The result's bits and place in memory, or the error in words."""
+    try:
+        result = np.asarray(function(*args, **options))
+    except Exception as error:
+        return type(error), str(error)
+    steps = [step for n, step in zip(result.shape, result.strides, strict=True) if n > 1]
+    return result.dtype, result.shape, steps, bits(result)
+
+
+def entered(call, f):
+    """Whether the call reached Python code of the package."""
+    seen = []
+
+    def profile(frame, event, _):
+        if event == "call" and frame.f_globals.get("__name__", "").startswith("stablesoftmax"):
+            seen.append(frame.f_code.co_name)
+
+    sys.setprofile(profile)
+    try:
+        call(f)
+    finally:
+        sys.setprofile(None)
+    return bool(seen)
+
+
+@pytest.mark.parametrize(("f", "call"), CALLS, ids=NAMES)
+def test_plain(f, call):
+    compiled = outcome(call, f)
+    assert compiled == outcome(call, f.__wrapped__)
+    assert isinstance(compiled[0], np.dtype)
+    assert not entered(call, f)
+
+
+@pytest.mark.parametrize("f", FUNCTIONS)
+def test_what_is_not_plain_reaches_python(f):
+    assert entered(lambda f: f(np.array([2**60, 2**60 + 1])), f)
+    assert entered(lambda f: f(ROW.astype(np.longdouble)), f)
+    assert entered(lambda f: f(TABLE, dtype=np.longdouble), f)
+
+
+def random_call(rng):
+    """Arguments that are plain, hardly plain, or wrong."""
+    shape = tuple(rng.integers(0, 4, rng.integers(0, 5)))
+    dtypes = ["f4", "f8", "f2", ml_dtypes.bfloat16, "i1", "i8", "u4", ">f4", ">i4", "?", "g", "c8"]
+    x = (rng.normal(size=shape) * 30).astype(dtypes[rng.integers(len(dtypes))])
+    x = x.transpose(rng.permutation(x.ndim))
+    x = x[tuple(slice(None, None, rng.choice([1, 1, -1, 2])) for _ in x.shape)]
+    if rng.random() < 0.15:
+        x = x.tolist() if x.dtype.char in "fdl" else x
+    ndim = np.ndim(x)
+    options = {}
+
+    def maybe(name, p, *values):
+        if rng.random() < p:
+            options[name] = values[rng.integers(len(values))]()
+
+    def mask():
+        kept = tuple(n if rng.random() < 0.7 else 1 for n in np.shape(x))
+        whole = np.asarray(rng.random(kept) < 0.7)
+        return whole[0] if whole.ndim and rng.random() < 0.2 and len(whole) else whole
+
+    def temperatures():
+        kept = tuple(1 if rng.random() < 0.5 else n for n in np.shape(x))
+        return rng.choice([0.0, 0.5, 1.0, 2.0, np.inf], kept)
+
+    axis = [lambda: None, lambda: int(rng.integers(-4, 4)), lambda: -1,
+            lambda: tuple(rng.integers(-ndim, ndim, 2).tolist()) if ndim else ()]  # fmt: skip
+    maybe("axis", 0.8, *axis, *axis, lambda: True, lambda: 2**70, lambda: (), lambda: 0.0)
+    maybe("where", 0.3, mask, mask, lambda: True, lambda: np.ones(7, "?"), lambda: x)
+    maybe(
+        "dtype",
+        0.3,
+        lambda: "f4",
+        lambda: np.float64,
+        lambda: np.float16,
+        lambda: int,
+        lambda: "?!",
+    )
+    maybe(
+        "temperature",
+        0.3,
+        lambda: 2.0,
+        lambda: 1,
+        lambda: 0,
+        lambda: -1.0,
+        lambda: np.nan,
+        temperatures,
+        temperatures,
+        lambda: -temperatures(),
+        lambda: np.float32(0.5),
+        lambda: "hot",
+        lambda: 10**400,
+    )
+    maybe(
+        "undefined",
+        0.2,
+        lambda: "zero",
+        lambda: "uniform",
+        lambda: "raise",
+        lambda: "no",
+        lambda: 0,
+    )
+    maybe("keepdims", 0.2, lambda: True, lambda: False, lambda: 1)
+    maybe("b", 0.05, lambda: 2.0, lambda: None)
+    return x, options
+
+
+@pytest.mark.parametrize("f", FUNCTIONS)
+def test_random(f):
+    """The words of errors, the bits, and the strides of what is returned."""
+    rng = np.random.default_rng(FUNCTIONS.index(f))
+    answered = 0
+    for _ in range(4000):
+        x, options = random_call(rng)
+        compiled = outcome(f, x, **options)
+        assert compiled == outcome(f.__wrapped__, x, **options), (x, options)
+        answered += isinstance(compiled[0], np.dtype)
+    assert answered > 800  # and the others raised
+
+
+def test_overlapping_out():
+    """What overlaps is not written before it is read."""
+    memory = rng.normal(size=60)
+    x, out = memory[:40].reshape(4, 10), memory[5:45].reshape(4, 10)
+    exact = softmax(x.copy())
+    softmax(x, out=out)
+    assert (out == exact).all()
+    temperature = memory[:4].reshape(4, 1)
+    memory[:] = np.abs(rng.normal(size=60)) + 0.5
+    exact = softmax(TABLE, temperature=temperature.copy())
+    softmax(TABLE, temperature=temperature, out=memory[:40].reshape(4, 10))
+    assert (memory[:40].reshape(4, 10) == exact).all()
+
+
+def test_nothing_leaks():
+    arrays = [ROW, TABLE, CUBE, MASK, SPARE]
+    for f, call in CALLS:
+        call(f)
+    gc.collect()
+    counts = [sys.getrefcount(a) for a in arrays]
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        for f, call in CALLS:
+            for _ in range(300):
+                call(f)
+        gc.collect()
+        grown = tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
+    assert [sys.getrefcount(a) for a in arrays] == counts
+    assert grown < 20_000  # one lost array a call would be 300 times 80 bytes, for one form alone
+
+
+@pytest.mark.skipif(testcapi is None, reason="this Python comes without _testcapi")
+def test_no_memory():
+    """An allocation that fails, each in turn: MemoryError, or the result, and nothing lost."""
+    for f, call in CALLS:
+        exact = outcome(call, f)
+        for skipped in range(12):
+            testcapi.set_nomemory(skipped, skipped + 1)
+            try:
+                with contextlib.suppress(MemoryError):
+                    call(f)
+            finally:
+                testcapi.remove_mem_hooks()
+        assert outcome(call, f) == exact
