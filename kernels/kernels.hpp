@@ -124,6 +124,7 @@ struct Kernels {
     SelectRow select[formats];
     Scattered scattered[formats];
     OneRow cumulate[formats];  // log(exp(x_0) + ... + exp(x_i)); no mask, no temperature
+    OneRow entropy[formats];   // of softmax(x), to one element of y
 };
 
 // The level in use; chosen once, by the CPU or by STABLESOFTMAX_ISA. `error` is set, and null

@@ -35,7 +35,7 @@ void selected_of(void *argument, size_t index, const Row &row, const Context &co
     task.kernel(row, task.work.index + index * count, count, context);
 }
 
-void cumulated(void *argument, size_t, const Row &row, const Context &context) {
+void row_alone(void *argument, size_t, const Row &row, const Context &context) {
     static_cast<Task<OneRow, Job> *>(argument)->kernel(row, context);
 }
 
@@ -50,7 +50,11 @@ bool run_select(const Kernels &kernels, SelectJob &job, Poll poll) {
 }
 
 bool run_cumulate(const Kernels &kernels, Job &job, Poll poll) {
-    return run_rows(kernels.cumulate[static_cast<size_t>(job.format)], job, job, false, cumulated, poll);
+    return run_rows(kernels.cumulate[static_cast<size_t>(job.format)], job, job, false, row_alone, poll);
+}
+
+bool run_entropy(const Kernels &kernels, Job &job, Poll poll) {
+    return run_rows(kernels.entropy[static_cast<size_t>(job.format)], job, job, false, row_alone, poll);
 }
 
 }  // namespace stablesoftmax

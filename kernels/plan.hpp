@@ -1,6 +1,8 @@
 // From arrays to kernels: which layout a call has, and how it is cut for the threads.
 #pragma once
 
+#include <cmath>
+
 #include "kernels.hpp"
 
 namespace stablesoftmax {
@@ -51,6 +53,20 @@ struct LossJob {
 };
 bool run_loss(const Kernels &, LossJob &, Poll);
 
+// A sum that keeps what each addition rounds off (Neumaier's): of the losses of a batch, the same however
+// they were computed. [1e16, 1, -1e16] is 1.
+class Total {
+    double sum = 0, rest = 0;
+
+  public:
+    void add(double value) {
+        const double next = sum + value;
+        rest += std::fabs(sum) >= std::fabs(value) ? (sum - next) + value : (value - next) + sum;
+        sum = next;
+    }
+    double value() const { return std::isfinite(sum) ? sum + rest : sum; }  // inf - inf in rest
+};
+
 // The log-probabilities of `count` elements of each row, to y.
 struct SelectJob {
     Job rows;              // y: the first of a row's results, which are contiguous
@@ -61,6 +77,9 @@ bool run_select(const Kernels &, SelectJob &, Poll);
 
 // The log-sum-exp of every prefix.
 bool run_cumulate(const Kernels &, Job &, Poll);
+
+// The entropy of the softmax of each row; y as of logsumexp.
+bool run_entropy(const Kernels &, Job &, Poll);
 
 // A contiguous array seen as (outer, length, inner), the axis in the middle.
 struct Slab {

@@ -1,5 +1,6 @@
 // One level: the including file has set LEVEL and the compiler's flags. (No include guard: this is
 // the body of each level's translation unit.)
+#include "../entropies.hpp"
 #include "../losses.hpp"
 #include "../scans.hpp"
 #include "../scattered.hpp"
@@ -38,6 +39,7 @@ const Kernels LEVEL_TABLE = {
     ALL_FORMATS(select_row),
     {SCATTERED(float), SCATTERED(double), SCATTERED(float16), SCATTERED(bfloat16)},
     ALL_FORMATS(cumulate_row),
+    ALL_FORMATS(entropy_row),
 };
 
 }  // namespace stablesoftmax

@@ -1,7 +1,36 @@
-// `apply` and `first_undefined`: the kernels for the calls that the compiled entry declines.
+// `apply`, `entropy` and `first_undefined`: the kernels for the calls that the compiled entry declines.
 #include "binding.hpp"
 
 namespace stablesoftmax {
+namespace {
+
+// y of the shape of x, or where it `reduces` of its batch.
+bool set_result(Job *job, PyArrayObject *out, PyArrayObject *x, bool reduces) {
+    const int batch = job->dimensions;
+    if (!check("out", out, batch + !reduces, item_size(job->format)) || !same_shape("out", out, x)) return false;
+    if (PyArray_FailUnlessWriteable(out, "out") < 0) return false;
+    job->y = PyArray_BYTES(out);
+    job->y_step = reduces ? 0 : PyArray_STRIDE(out, batch);
+    set_strides(job->y_stride, out, batch);
+    return true;
+}
+
+// None, or float64 numbers of the shape of the batch.
+bool set_temperature(Job *job, PyObject *temperature, PyArrayObject *x) {
+    if (temperature == Py_None) return true;
+    auto *t = reinterpret_cast<PyArrayObject *>(temperature);
+    if (!PyArray_Check(temperature) || PyArray_TYPE(t) != NPY_DOUBLE) {
+        PyErr_SetString(PyExc_TypeError, "temperature: expected None or a float64 array");
+        return false;
+    }
+    if (!check("temperature", t, job->dimensions, sizeof(double)) || !same_shape("temperature", t, x)) return false;
+    job->temperature = PyArray_BYTES(t);
+    set_strides(job->temperature_stride, t, job->dimensions);
+    return true;
+}
+
+}  // namespace
+
 PyObject *apply(PyObject *, PyObject *args) {
     int operation, undefined;
     const char *dtype;
@@ -18,26 +47,31 @@ PyObject *apply(PyObject *, PyObject *args) {
     job.undefined = static_cast<Undefined>(undefined);
     if (!describe(&job, x, where)) return nullptr;
 
-    const bool reduces = job.operation == Operation::logsumexp;
-    const int batch = job.dimensions;
-    if (!check("out", out, batch + !reduces, item_size(job.format)) || !same_shape("out", out, x)) return nullptr;
-    if (PyArray_FailUnlessWriteable(out, "out") < 0) return nullptr;
-    job.y = PyArray_BYTES(out);
-    job.y_step = reduces ? 0 : PyArray_STRIDE(out, batch);
-    set_strides(job.y_stride, out, batch);
-
-    if (temperature != Py_None) {
-        auto *t = reinterpret_cast<PyArrayObject *>(temperature);
-        if (!PyArray_Check(temperature) || PyArray_TYPE(t) != NPY_DOUBLE)
-            return PyErr_Format(PyExc_TypeError, "temperature: expected None or a float64 array");
-        if (!check("temperature", t, batch, sizeof(double)) || !same_shape("temperature", t, x)) return nullptr;
-        job.temperature = PyArray_BYTES(t);
-        set_strides(job.temperature_stride, t, batch);
-    }
+    if (!set_result(&job, out, x, job.operation == Operation::logsumexp) || !set_temperature(&job, temperature, x))
+        return nullptr;
 
     bool finished;
     Py_BEGIN_ALLOW_THREADS;
     finished = run(*kernels, job, may_continue);
+    Py_END_ALLOW_THREADS;
+    if (!finished) return nullptr;
+    Py_RETURN_NONE;
+}
+
+// (dtype, x, out of the batch, where or None, temperature or None)
+PyObject *entropy(PyObject *, PyObject *args) {
+    const char *dtype;
+    PyArrayObject *x, *out;
+    PyObject *where, *temperature;
+    Job job{};
+    if (!PyArg_ParseTuple(args, "sO!O!OO:entropy", &dtype, &PyArray_Type, &x, &PyArray_Type, &out, &where,
+                          &temperature) ||
+        !format_named(dtype, &job.format) || !describe(&job, x, where) || !set_result(&job, out, x, true) ||
+        !set_temperature(&job, temperature, x))
+        return nullptr;
+    bool finished;
+    Py_BEGIN_ALLOW_THREADS;
+    finished = run_entropy(*kernels, job, may_continue);
     Py_END_ALLOW_THREADS;
     if (!finished) return nullptr;
     Py_RETURN_NONE;

@@ -37,7 +37,7 @@ bool describe(Job *job, PyArrayObject *x, PyObject *where);
 void set_strides(ptrdiff_t *strides, PyArrayObject *, int ndim);
 
 // Methods of the module.
-PyObject *entry(PyObject *, PyObject *args);
+PyObject *entry(PyObject *, PyObject *function);
 PyObject *apply(PyObject *, PyObject *args);
 PyObject *find_undefined(PyObject *, PyObject *args);
 PyObject *apply_segments(PyObject *, PyObject *args);
@@ -45,6 +45,8 @@ PyObject *apply_indptr(PyObject *, PyObject *args);
 PyObject *cross_entropy(PyObject *, PyObject *args);
 PyObject *selected_log_softmax(PyObject *, PyObject *args);
 PyObject *logcumsumexp(PyObject *, PyObject *args);
+PyObject *entropy(PyObject *, PyObject *args);
+PyObject *total(PyObject *, PyObject *array);
 PyObject *all_finite(PyObject *, PyObject *array);
 
 // Make the compiled entry's type. False: with an exception set.

@@ -15,12 +15,12 @@ struct Entry {
     PyObject *function;
     PyObject *dict;
     PyObject *weakrefs;  // jax.jit remembers functions by them
-    Operation operation;
+    const Signature *signature;
 };
 
 PyObject *entry_call(PyObject *self, PyObject *const *args, size_t nargsf, PyObject *names) {
     auto *entry = reinterpret_cast<Entry *>(self);
-    PyObject *result = plain_call(entry->operation, args, nargsf, names);
+    PyObject *result = plain_call(*entry->signature, args, nargsf, names);
     if (result || PyErr_Occurred()) return result;
     return PyObject_Vectorcall(entry->function, args, nargsf, names);
 }
@@ -108,18 +108,19 @@ bool copy_attribute(Entry *entry, const char *name) {
 
 }  // namespace
 
-PyObject *entry(PyObject *, PyObject *args) {
-    PyObject *function;
-    int operation;
-    if (!PyArg_ParseTuple(args, "Oi:entry", &function, &operation)) return nullptr;
-    if (operation < 0 || operation >= static_cast<int>(operations))
-        return PyErr_Format(PyExc_ValueError, "operation: %d; expected 0 to %d", operation, static_cast<int>(operations) - 1);
+PyObject *entry(PyObject *, PyObject *function) {
+    PyObject *name = PyObject_GetAttrString(function, "__name__");
+    const char *text = name ? PyUnicode_AsUTF8(name) : nullptr;
+    const Signature *signature = text ? signature_of(text) : nullptr;
+    if (text && !signature) PyErr_Format(PyExc_ValueError, "python_function: '%s'; expected one with a signature here", text);
+    Py_XDECREF(name);
+    if (!signature) return nullptr;
     auto *entry = PyObject_GC_New(Entry, entry_type);
     if (!entry) return nullptr;
     entry->vectorcall = entry_call;
     entry->function = Py_NewRef(function);
     entry->weakrefs = nullptr;
-    entry->operation = static_cast<Operation>(operation);
+    entry->signature = signature;
     entry->dict = PyDict_New();
     PyObject_GC_Track(reinterpret_cast<PyObject *>(entry));
     bool complete = entry->dict;

@@ -1,4 +1,4 @@
-// `cross_entropy`, `selected_log_softmax` and `logcumsumexp`: rows along the last axis of x.
+// `cross_entropy`, `selected_log_softmax` and `logcumsumexp`: rows along the last axis of x; `total` of losses.
 #include "binding.hpp"
 
 namespace stablesoftmax {
@@ -154,6 +154,14 @@ PyObject *logcumsumexp(PyObject *, PyObject *args) {
     Py_END_ALLOW_THREADS;
     if (!finished) return nullptr;
     Py_RETURN_NONE;
+}
+
+PyObject *total(PyObject *, PyObject *array) {
+    if (!is_contiguous("array", array, NPY_DOUBLE, "float64")) return nullptr;
+    const auto *value = static_cast<const double *>(PyArray_DATA(as_array(array)));
+    Total sum;
+    for (npy_intp k = 0; k < PyArray_SIZE(as_array(array)); ++k) sum.add(value[k]);
+    return PyFloat_FromDouble(sum.value());
 }
 
 }  // namespace stablesoftmax

@@ -30,7 +30,7 @@ PyObject *set_num_threads(PyObject *, PyObject *number) {
 PyObject *isa(PyObject *, PyObject *) { return PyUnicode_FromString(kernels->name); }
 
 PyMethodDef methods[] = {
-    {"entry", entry, METH_VARARGS, nullptr},
+    {"entry", entry, METH_O, nullptr},
     {"apply", apply, METH_VARARGS, nullptr},
     {"first_undefined", find_undefined, METH_VARARGS, nullptr},
     {"apply_segments", apply_segments, METH_VARARGS, nullptr},
@@ -38,6 +38,8 @@ PyMethodDef methods[] = {
     {"cross_entropy", cross_entropy, METH_VARARGS, nullptr},
     {"selected_log_softmax", selected_log_softmax, METH_VARARGS, nullptr},
     {"logcumsumexp", logcumsumexp, METH_VARARGS, nullptr},
+    {"entropy", entropy, METH_VARARGS, nullptr},
+    {"total", total, METH_O, nullptr},
     {"all_finite", all_finite, METH_O, nullptr},
     {"register_bfloat16", register_bfloat16, METH_O, nullptr},
     {"get_num_threads", get_num_threads, METH_NOARGS, nullptr},

@@ -1,433 +1,332 @@
-// Plain is: x an exact NumPy array of a kernel's dtype in any strides, a small one of integers, or a
-// list; axis an int, a tuple or None; where a bool array; temperature a number or a float64 array;
-// out contiguous, of x's dtype and apart from it (or x itself); dtype x's own, or float32 of a small float64;
-// keepdims a bool; undefined a policy that does not raise. docs/api.md says so to users.
+// One table of signatures, and what each member does with its arguments. docs/api.md says to users which
+// arguments are plain.
 #include "plain.hpp"
 
+#include <cmath>
+#include <cstring>
 #include <initializer_list>
-#include <utility>
 
 #include "../environment.hpp"
+#include "call.hpp"
 
 namespace stablesoftmax {
 namespace {
 
 constexpr npy_intp release_gil_above = 1 << 14;  // elements
-constexpr npy_intp small_below = 1 << 15;        // elements: no threads, nothing to poll for; may be copied whole
-constexpr double exact_below = 4503599627370496;  // 2^52: integers up to it, and their differences, are doubles
 
-// An array that is ours to let go.
-class Owned {
-    PyArrayObject *array = nullptr;
-
-  public:
-    Owned() = default;
-    Owned(const Owned &) = delete;
-    Owned &operator=(const Owned &) = delete;
-    ~Owned() { Py_XDECREF(array); }
-    void borrow(PyArrayObject *other) { take(reinterpret_cast<PyObject *>(Py_NewRef(other))); }
-    void take(PyObject *other) {
-        Py_XDECREF(array);
-        array = reinterpret_cast<PyArrayObject *>(other);
-    }
-    PyObject *release() { return reinterpret_cast<PyObject *>(std::exchange(array, nullptr)); }
-    operator PyArrayObject *() const { return array; }
-};
-
-// What was given, borrowed; null where it was not.
-struct Arguments {
-    PyObject *x, *axis, *where, *temperature, *out, *dtype, *undefined, *keepdims;
-};
-
-struct Parameter {
-    const char *name;
-    PyObject *Arguments::*value;
-    bool of_softmax, of_logsumexp;
-    PyObject *interned;
-};
-
-// The signatures. What stands in none of these lines (b, return_sign, dim) goes to Python.
-Parameter parameters[] = {
-    {"x", &Arguments::x, true, true, nullptr},
-    {"axis", &Arguments::axis, true, true, nullptr},
-    {"out", &Arguments::out, true, true, nullptr},
-    {"where", &Arguments::where, true, true, nullptr},
-    {"temperature", &Arguments::temperature, true, false, nullptr},
-    {"dtype", &Arguments::dtype, true, true, nullptr},
-    {"undefined", &Arguments::undefined, true, false, nullptr},
-    {"keepdims", &Arguments::keepdims, false, true, nullptr},
-};
-
-bool read(Operation operation, PyObject *const *args, size_t nargsf, PyObject *names, Arguments *given) {
-    const Py_ssize_t positional = PyVectorcall_NARGS(nargsf);
-    if (positional > 2) return false;
-    if (positional > 0) given->x = args[0];
-    if (positional > 1) given->axis = args[1];
-    const Py_ssize_t named = names ? PyTuple_GET_SIZE(names) : 0;
-    for (Py_ssize_t k = 0; k < named; ++k) {
-        const Parameter *found = nullptr;
-        for (const Parameter &parameter : parameters)
-            if (parameter.interned == PyTuple_GET_ITEM(names, k)) found = &parameter;
-        if (!found || given->*found->value) return false;
-        if (!(operation == Operation::logsumexp ? found->of_logsumexp : found->of_softmax)) return false;
-        given->*found->value = args[positional + k];
-    }
-    for (PyObject *Arguments::*optional : {&Arguments::out, &Arguments::where, &Arguments::dtype})
-        if (given->*optional == Py_None) given->*optional = nullptr;
-    return given->x;
+// The GIL is held for short calls only. False: interrupted, with an exception set.
+template <class Work>
+bool unlocked(npy_intp size, Work work) {
+    PyThreadState *released = size > release_gil_above ? PyEval_SaveThread() : nullptr;
+    const bool finished = work();
+    if (released) PyEval_RestoreThread(released);
+    return finished;
 }
 
-// The memory that an array of any strides lies in.
-struct Extent {
-    const char *low, *high;
+// ---- softmax, log_softmax, logsumexp ---------------------------------------------------------------
 
-    explicit Extent(PyArrayObject *array) : low(PyArray_BYTES(array)), high(low + PyArray_ITEMSIZE(array)) {
-        for (int d = 0; d < PyArray_NDIM(array); ++d) {
-            const npy_intp reach = (PyArray_DIM(array, d) - 1) * PyArray_STRIDE(array, d);
-            (reach < 0 ? low : high) += reach;
-        }
-    }
-    bool apart(const Extent &other) const { return high <= other.low || other.high <= low; }
-};
-
-// Strides of `array`, along the dimensions of an x that it is broadcast to. False: it does not fit.
-bool broadcast(PyArrayObject *array, int ndim, const npy_intp *shape, npy_intp *strides) {
-    const int lacks = ndim - PyArray_NDIM(array);
-    if (lacks < 0) return false;
-    for (int d = 0; d < ndim; ++d) {
-        const npy_intp n = d < lacks ? 1 : PyArray_DIM(array, d - lacks);
-        if (n != shape[d] && n != 1) return false;
-        strides[d] = n == 1 ? 0 : PyArray_STRIDE(array, d - lacks);
-    }
-    return true;
-}
-
-// The call, as its arguments are read one after another; each says false where it is not plain.
-struct Call {
-    Operation operation;
-    Owned x, result, where, temperature;
-    Format format = Format::float64;
-    Undefined undefined = Undefined::nan;
-    double one_temperature = 1;
-    bool narrows = false;    // computed in float64, asked for in float32
-    bool owns_x = false;     // x is a copy, which may become the result
-    bool keepdims = false, given_out = false;
-    int ndim = 0, batch = 0;      // dimensions of x; those that are not reduced
-    int order[NPY_MAXDIMS];  // the batch's dimensions, then the row's
-
-    explicit Call(Operation operation) : operation(operation) {}
-
-    bool reduces() const { return operation == Operation::logsumexp; }
-    bool reduced(int d) const {
-        for (int k = batch; k < ndim; ++k)
-            if (order[k] == d) return true;
-        return false;
-    }
-
-    bool take_x(PyObject *given) {
-        if (PyArray_CheckExact(given)) {
-            x.borrow(reinterpret_cast<PyArrayObject *>(given));
-        } else if (PyList_CheckExact(given) || PyTuple_CheckExact(given)) {
-            x.take(PyArray_FromAny(given, nullptr, 0, 0, 0, nullptr));
-            if (!x) return PyErr_Clear(), false;
-            owns_x = true;
-        } else {
-            return false;
-        }
-        ndim = PyArray_NDIM(x);
-        if (ndim == 0) return false;
-        if (!format_of(PyArray_DESCR(x), &format)) return as_doubles();
-        return PyArray_ISALIGNED(x);
-    }
-
-    // Integers, which float64 must hold: 2^60 and 2^60 + 1 must not become a tie.
-    bool as_doubles() {
-        if (!PyArray_ISINTEGER(x) || (!owns_x && PyArray_SIZE(x) >= small_below)) return false;
-        Owned copy;
-        copy.take(PyArray_NewLikeArray(x, NPY_KEEPORDER, PyArray_DescrFromType(NPY_DOUBLE), 0));
-        if (!copy || PyArray_CopyInto(copy, x) < 0) return PyErr_Clear(), false;
-        if (PyArray_ITEMSIZE(x) == 8) {
-            const auto *value = static_cast<const double *>(PyArray_DATA(copy));
-            for (npy_intp i = 0; i < PyArray_SIZE(x); ++i)
-                if (!(value[i] <= exact_below && value[i] >= -exact_below)) return false;
-        }
-        x.take(copy.release());
-        format = Format::float64;
-        return owns_x = true;
-    }
-
-    bool take_axes(PyObject *axis) {
-        bool row[NPY_MAXDIMS] = {};
-        auto mark = [&](PyObject *one) {
-            if (!PyLong_CheckExact(one)) return false;
-            int overflow;
-            long value = PyLong_AsLongAndOverflow(one, &overflow);
-            if (overflow || value < -ndim || value >= ndim) return false;
-            bool &marked = row[value < 0 ? value + ndim : value];
-            return !std::exchange(marked, true);
-        };
-        if (axis ? axis == Py_None : reduces()) {
-            for (int d = 0; d < ndim; ++d) row[d] = true;
-        } else if (!axis) {
-            row[ndim - 1] = true;
-        } else if (PyTuple_CheckExact(axis)) {
-            for (Py_ssize_t k = 0; k < PyTuple_GET_SIZE(axis); ++k)
-                if (!mark(PyTuple_GET_ITEM(axis, k))) return false;
-            if (PyTuple_GET_SIZE(axis) == 0) return false;
-        } else if (!mark(axis)) {
-            return false;
-        }
-        for (int d = 0; d < ndim; ++d)
-            if (!row[d]) order[batch++] = d;
-        for (int d = 0, k = batch; d < ndim; ++d)
-            if (row[d]) order[k++] = d;
-        return true;
-    }
-
-    bool take_where(PyObject *given) {
-        if (!given) return true;
-        if (!PyArray_CheckExact(given)) return false;
-        where.borrow(reinterpret_cast<PyArrayObject *>(given));
-        return PyArray_TYPE(where) == NPY_BOOL;
-    }
-
-    // Of one number, or of one number a row.
-    bool take_temperature(PyObject *given) {
-        if (!given) return true;
-        if (PyFloat_CheckExact(given)) {
-            one_temperature = PyFloat_AS_DOUBLE(given);
-        } else if (PyLong_CheckExact(given)) {
-            one_temperature = PyLong_AsDouble(given);
-            if (PyErr_Occurred()) return PyErr_Clear(), false;
-        } else if (PyArray_CheckExact(given)) {
-            temperature.borrow(reinterpret_cast<PyArrayObject *>(given));
-            if (PyArray_TYPE(temperature) != NPY_DOUBLE || !PyArray_ISCARRAY_RO(temperature)) return false;
-            const auto *value = static_cast<const double *>(PyArray_DATA(temperature));
-            const npy_intp size = PyArray_SIZE(temperature);
-            for (npy_intp i = 0; i < size; ++i)
-                if (!(value[i] >= 0)) return false;
-            return size > 0;
-        } else {
-            return false;
-        }
-        return one_temperature >= 0;
-    }
-
-    bool take_dtype(PyObject *given) {
-        if (!given) return true;
-        PyArray_Descr *asked = nullptr;
-        if (!PyArray_DescrConverter(given, &asked)) return PyErr_Clear(), false;
-        Format result;
-        const bool known = format_of(asked, &result);
-        Py_DECREF(asked);
-        narrows = known && format == Format::float64 && result == Format::float32 && PyArray_SIZE(x) < small_below;
-        return known && (narrows || result == format);
-    }
-
-    bool take_options(const Arguments &given) {
-        if (given.keepdims && !PyBool_Check(given.keepdims)) return false;
-        keepdims = given.keepdims == Py_True;
-        if (!given.undefined) return true;
-        if (!PyUnicode_CheckExact(given.undefined)) return false;
-        constexpr std::pair<const char *, Undefined> policies[] = {
-            {"nan", Undefined::nan}, {"zero", Undefined::zero}, {"uniform", Undefined::uniform}};
-        for (auto [name, policy] : policies)
-            if (PyUnicode_CompareWithASCIIString(given.undefined, name) == 0) return undefined = policy, true;
-        return false;
-    }
-
-    // The dimensions of the result, and which of x's each is.
-    int result_shape(npy_intp *shape) const {
-        int n = 0;
-        for (int d = 0; d < ndim; ++d) {
-            const bool gone = reduces() && reduced(d);
-            if (!gone || keepdims) shape[n++] = gone ? 1 : PyArray_DIM(x, d);
-        }
-        return n;
-    }
-
-    bool take_out(PyObject *given) {
-        if (!given) return true;
-        if (narrows || !PyArray_CheckExact(given)) return false;
-        result.borrow(reinterpret_cast<PyArrayObject *>(given));
-        npy_intp shape[NPY_MAXDIMS];
-        const int n = result_shape(shape);
-        if (PyArray_NDIM(result) != n || !PyArray_CompareLists(PyArray_DIMS(result), shape, n)) return false;
-        if (PyArray_DESCR(result) != PyArray_DESCR(x) || !PyArray_ISCARRAY(result)) return false;
-        const Extent to(result);
-        const bool same = !reduces() && PyArray_BYTES(x) == PyArray_BYTES(result) && PyArray_IS_C_CONTIGUOUS(x);
-        PyArrayObject *const read[] = {where, temperature, same ? nullptr : static_cast<PyArrayObject *>(x)};
-        for (PyArrayObject *array : read)
-            if (array && !to.apart(Extent(array))) return false;
-        return given_out = true;
-    }
-
-    // Whether the row's dimensions are one in memory, and its step: those of x or of what is broadcast to it.
-    bool merges(const npy_intp *strides, npy_intp *step) const {
-        npy_intp spans = 0;
-        bool any = false;
-        *step = item_size(format);
-        for (int k = ndim - 1; k >= batch; --k) {
-            const npy_intp n = PyArray_DIM(x, order[k]), stride = strides[order[k]];
-            if (n == 1) continue;
-            if (any && stride != spans) return false;
-            if (!any) *step = stride;
-            any = true;
-            spans = n * stride;
-        }
-        return true;
-    }
-
-    // x and its place in memory as (outer, row, inner): contiguous, with the row's axes side by side.
-    bool is_slab(Slab *slab) const {
-        if (where || temperature || one_temperature != 1 || undefined != Undefined::nan) return false;
-        if (!PyArray_IS_C_CONTIGUOUS(x) || order[ndim - 1] - order[batch] != ndim - 1 - batch) return false;
-        *slab = {1, 1, 1};
-        for (int d = 0; d < ndim; ++d)
-            (d < order[batch] ? slab->outer : d > order[ndim - 1] ? slab->inner : slab->length) *= PyArray_DIM(x, d);
-        return true;
-    }
-
-    // A small x whose rows are not one axis in memory is copied with its row's axes last.
-    bool copy_rows(npy_intp *step) {
-        if (PyArray_SIZE(x) >= small_below) return false;
-        npy_intp permutation[NPY_MAXDIMS];
-        for (int k = 0; k < ndim; ++k) permutation[k] = order[k];
-        PyArray_Dims dims{permutation, ndim};
-        Owned view;
-        view.take(PyArray_Transpose(x, &dims));
-        if (!view) return false;
-        x.take(PyArray_NewCopy(view, NPY_CORDER));
-        for (int k = 0; k < ndim; ++k) permutation[order[k]] = k;
-        if (x) x.take(PyArray_Transpose(x, &dims));
-        owns_x = true;
-        return x && merges(PyArray_STRIDES(x), step);
-    }
-
-    bool make_result() {
-        if (result) return true;
-        if (owns_x && !reduces()) return result.borrow(x), true;
-        if (!reduces()) {
-            result.take(PyArray_NewLikeArray(x, NPY_KEEPORDER, nullptr, 0));
-        } else {
-            npy_intp shape[NPY_MAXDIMS];
-            const int n = result_shape(shape);
-            PyArray_Descr *descr = PyArray_DESCR(x);
-            Py_INCREF(descr);
-            result.take(PyArray_NewFromDescr(&PyArray_Type, descr, n, shape, nullptr, nullptr, 0, nullptr));
-        }
-        return result;
-    }
-
-    // False: not plain after all, or an exception is set.
-    bool describe(Job *job) {
-        npy_intp step;
-        if (PyArray_SIZE(x) == 0) return false;
-        if (!merges(PyArray_STRIDES(x), &step) && !copy_rows(&step)) return false;
-        job->operation = operation;
-        job->format = format;
-        job->undefined = undefined;
-        job->x = PyArray_BYTES(x);
-        job->x_step = step;
-        job->dimensions = batch;
-        job->length = 1;
-        for (int k = 0; k < batch; ++k) {
-            job->shape[k] = PyArray_DIM(x, order[k]);
-            job->x_stride[k] = PyArray_STRIDE(x, order[k]);
-        }
-        for (int k = batch; k < ndim; ++k) job->length *= PyArray_DIM(x, order[k]);
-        return describe_where(job) && describe_temperature(job) && make_result() && describe_result(job);
-    }
-
-    bool describe_where(Job *job) const {
-        npy_intp strides[NPY_MAXDIMS], step;
-        if (!where) return true;
-        if (!broadcast(where, ndim, PyArray_DIMS(x), strides) || !merges(strides, &step)) return false;
-        job->where = PyArray_BYTES(where);
-        job->where_step = step;
-        for (int k = 0; k < batch; ++k) job->where_stride[k] = strides[order[k]];
-        return true;
-    }
-
-    bool describe_temperature(Job *job) const {
-        if (!temperature) {  // one number, read again and again
-            if (one_temperature != 1) job->temperature = reinterpret_cast<const char *>(&one_temperature);
-            return true;
-        }
-        npy_intp shape[NPY_MAXDIMS], strides[NPY_MAXDIMS];
-        for (int d = 0; d < ndim; ++d) shape[d] = reduced(d) ? 1 : PyArray_DIM(x, d);
-        if (!broadcast(temperature, ndim, shape, strides)) return false;
-        job->temperature = PyArray_BYTES(temperature);
-        for (int k = 0; k < batch; ++k) job->temperature_stride[k] = strides[order[k]];
-        return true;
-    }
-
-    bool describe_result(Job *job) const {
-        job->y = PyArray_BYTES(result);
-        if (reduces()) {
-            for (int k = 0; k < batch; ++k) job->y_stride[k] = PyArray_STRIDE(result, keepdims ? order[k] : k);
-            return true;
-        }
-        npy_intp step;
-        if (!merges(PyArray_STRIDES(result), &step)) return false;
-        job->y_step = step;
-        for (int k = 0; k < batch; ++k) job->y_stride[k] = PyArray_STRIDE(result, order[k]);
-        return true;
-    }
-
-    // False: not plain after all, or interrupted, with an exception set.
-    bool compute() {
-        Slab slab;
-        Job job{};
-        const bool contiguous = is_slab(&slab);
-        if (!(contiguous ? make_result() : describe(&job))) return false;
-        const npy_intp size = PyArray_SIZE(x);
-        const char *from = PyArray_BYTES(x);
-        char *to = PyArray_BYTES(result);
-        PyThreadState *released = size > release_gil_above ? PyEval_SaveThread() : nullptr;
-        bool finished = true;
-        if (!contiguous)
-            finished = run(*kernels, job, may_continue);
-        else if (size < small_below)
-            run_small(*kernels, operation, format, from, to, slab);
-        else
-            finished = run_large(*kernels, operation, format, from, to, slab, may_continue);
-        if (released) PyEval_RestoreThread(released);
-        return finished && (!narrows || narrow());
-    }
-
-    // The doubles as float32, in the same order in memory; NumPy's cast would warn of overflow.
-    bool narrow() {
-        Owned narrowed;
-        narrowed.take(PyArray_NewLikeArray(result, NPY_KEEPORDER, PyArray_DescrFromType(NPY_FLOAT), 0));
-        if (!narrowed) return false;
-        FloatingPoint environment;
-        const auto *from = static_cast<const double *>(PyArray_DATA(result));
-        auto *to = static_cast<float *>(PyArray_DATA(narrowed));
-        const npy_intp size = PyArray_SIZE(result);
-        for (npy_intp i = 0; i < size; ++i) to[i] = static_cast<float>(from[i]);
-        result.take(narrowed.release());
-        return true;
-    }
-};
-
-}  // namespace
-
-PyObject *plain_call(Operation operation, PyObject *const *args, size_t nargsf, PyObject *names) {
-    Arguments given{};
-    if (!read(operation, args, nargsf, names, &given)) return nullptr;
-    Call call(operation);
-    if (!call.take_x(given.x) || !call.take_axes(given.axis) || !call.take_where(given.where) ||
+template <Operation operation>
+PyObject *exponentials(const Arguments &given) {
+    constexpr bool reduces = operation == Operation::logsumexp;
+    Call call(reduces);
+    if (!call.take_x(given.x) || !call.take_axes(given.axis, reduces) || !call.take_where(given.where) ||
         !call.take_temperature(given.temperature) || !call.take_dtype(given.dtype) || !call.take_options(given) ||
-        !call.take_out(given.out) || !call.compute())
+        !call.take_out(given.out))
         return nullptr;
+    const npy_intp size = PyArray_SIZE(call.x);
+    Slab slab;
+    Job job{};
+    bool finished;
+    if (call.is_slab(&slab)) {
+        if (!call.make_result()) return nullptr;
+        const char *x = PyArray_BYTES(call.x);
+        char *y = PyArray_BYTES(call.result);
+        finished = unlocked(size, [&] {
+            if (size >= small_below) return run_large(*kernels, operation, call.format, x, y, slab, may_continue);
+            run_small(*kernels, operation, call.format, x, y, slab);
+            return true;
+        });
+    } else {
+        if (!call.describe(&job)) return nullptr;
+        job.operation = operation;
+        finished = unlocked(size, [&] { return run(*kernels, job, may_continue); });
+    }
+    if (!finished || (call.narrows && !call.narrow())) return nullptr;
     PyObject *result = call.result.release();
     return call.given_out ? result : PyArray_Return(reinterpret_cast<PyArrayObject *>(result));
 }
 
+// ---- what has its classes on one axis ----------------------------------------------------------------
+
+bool is_one_axis(PyObject *axis) { return !axis || PyLong_CheckExact(axis); }
+
+// Integers as int64, in C order, a copy. uint64 is left to Python: 2^64 - 100 is no -100.
+bool read_integers(PyObject *given, Owned *numbers) {
+    Owned array;
+    if (PyArray_CheckExact(given))
+        array.borrow(reinterpret_cast<PyArrayObject *>(given));
+    else if (PyList_CheckExact(given) || PyTuple_CheckExact(given))
+        array.take(PyArray_FromAny(given, nullptr, 0, 0, 0, nullptr));
+    if (!array) return PyErr_Clear(), false;
+    const bool wraps = PyArray_ITEMSIZE(array) == 8 && PyArray_ISUNSIGNED(array);
+    if (!PyArray_ISINTEGER(array) || wraps) return false;
+    numbers->take(PyArray_CastToType(array, PyArray_DescrFromType(NPY_INT64), 0));
+    return *numbers ? true : (PyErr_Clear(), false);
+}
+
+// Whether the array has x's dimensions without the row's, at its front.
+bool has_batch(PyArrayObject *array, const Call &call) {
+    for (int k = 0; k < call.batch; ++k)
+        if (PyArray_DIM(array, k) != PyArray_DIM(call.x, call.order[k])) return false;
+    return true;
+}
+
+struct Losses {
+    Call call;
+    LossJob job{};
+    Owned labels, loss;
+    enum { mean, sum, none } reduction = mean;
+    double divisor = 1;
+
+    explicit Losses(bool with_gradient) : call(!with_gradient) {}
+
+    bool take_options(const Arguments &given) {
+        if (PyObject *smoothing = given.label_smoothing) {
+            if (!PyFloat_CheckExact(smoothing)) return false;
+            job.target.smoothing = PyFloat_AS_DOUBLE(smoothing);
+            if (!(job.target.smoothing >= 0 && job.target.smoothing <= 1)) return false;
+        }
+        if (!given.reduction) return true;
+        if (!PyUnicode_CheckExact(given.reduction)) return false;
+        for (auto [name, value] : {std::pair{"mean", mean}, std::pair{"sum", sum}, std::pair{"none", none}})
+            if (PyUnicode_CompareWithASCIIString(given.reduction, name) == 0) return reduction = value, true;
+        return false;
+    }
+
+    bool take_weight(PyObject *given) {
+        if (!given) return true;
+        if (!PyArray_CheckExact(given)) return false;
+        auto *weight = reinterpret_cast<PyArrayObject *>(given);
+        if (PyArray_TYPE(weight) != NPY_DOUBLE || !PyArray_ISCARRAY_RO(weight) || PyArray_NDIM(weight) != 1) return false;
+        if (PyArray_SIZE(weight) != PyArray_DIM(call.x, call.order[call.batch])) return false;
+        const auto *value = static_cast<const double *>(PyArray_DATA(weight));
+        for (npy_intp c = 0; c < PyArray_SIZE(weight); ++c)
+            if (!(value[c] >= 0 && std::isfinite(value[c]))) return false;
+        job.target.weight = value;
+        return true;
+    }
+
+    // Classes, -1 in place of what is ignored; and what the mean divides by.
+    bool take_labels(PyObject *given, PyObject *ignore_index) {
+        npy_int64 ignored = -100;
+        if (ignore_index) {
+            if (!PyLong_CheckExact(ignore_index)) return false;
+            ignored = PyLong_AsLongLong(ignore_index);
+            if (PyErr_Occurred()) return PyErr_Clear(), false;
+        }
+        if (!read_integers(given, &labels) || PyArray_NDIM(labels) != call.batch || !has_batch(labels, call)) return false;
+        const npy_intp rows = PyArray_SIZE(labels), classes = PyArray_DIM(call.x, call.order[call.batch]);
+        auto *label = static_cast<npy_int64 *>(PyArray_DATA(labels));
+        npy_intp count = 0;
+        Total weights;
+        for (npy_intp r = 0; r < rows; ++r) {
+            if (label[r] == ignored) {
+                label[r] = -1;
+                continue;
+            }
+            if (label[r] < 0 || label[r] >= classes) return false;
+            ++count;
+            if (job.target.weight) weights.add(job.target.weight[label[r]]);
+        }
+        if (reduction == mean) divisor = job.target.weight ? weights.value() : static_cast<double>(count);
+        job.target.scale = divisor != 0 ? 1 / divisor : Py_NAN;
+        job.labels = reinterpret_cast<const int64_t *>(label);
+        return true;
+    }
+
+    bool compute() {
+        const bool with_gradient = !call.reduces;
+        call.owns_x = false;  // x is read again after a gradient is written
+        if (!(with_gradient ? call.describe(&job.rows) : call.describe_rows(&job.rows))) return false;
+        npy_intp shape[NPY_MAXDIMS];
+        for (int k = 0; k < call.batch; ++k) shape[k] = PyArray_DIM(call.x, call.order[k]);
+        PyArray_Descr *doubles = PyArray_DescrFromType(NPY_DOUBLE);
+        loss.take(new_array(call.batch, shape, doubles));
+        Py_DECREF(doubles);
+        if (!loss) return false;
+        job.loss = static_cast<double *>(PyArray_DATA(loss));
+        return unlocked(PyArray_SIZE(call.x), [&] { return run_loss(*kernels, job, may_continue); });
+    }
+
+    // The losses, or their sum or mean, in the dtype of the logits.
+    PyObject *reduced() {
+        const bool single = call.format == Format::float32;
+        const npy_intp rows = PyArray_SIZE(loss);
+        if (reduction != none) {
+            Total total;
+            for (npy_intp r = 0; r < rows; ++r) total.add(job.loss[r]);
+            double value = divisor != 0 ? total.value() / divisor : Py_NAN;
+            float narrow = static_cast<float>(value);
+            void *data = single ? static_cast<void *>(&narrow) : &value;
+            return PyArray_Scalar(data, PyArray_DESCR(call.x), nullptr);
+        }
+        if (!single) return PyArray_Return(reinterpret_cast<PyArrayObject *>(loss.release()));
+        auto *narrow = reinterpret_cast<PyArrayObject *>(new_array(call.batch, PyArray_DIMS(loss), PyArray_DESCR(call.x)));
+        if (!narrow) return nullptr;
+        auto *to = static_cast<float *>(PyArray_DATA(narrow));
+        for (npy_intp r = 0; r < rows; ++r) to[r] = static_cast<float>(job.loss[r]);
+        return PyArray_Return(narrow);
+    }
+};
+
+template <bool with_gradient>
+PyObject *cross_entropies(const Arguments &given) {
+    Losses losses(with_gradient);
+    Call &call = losses.call;
+    if (!given.labels || !is_one_axis(given.axis) || !call.take_x(given.x) || !call.take_axes(given.axis, false) ||
+        (call.format != Format::float32 && call.format != Format::float64) || PyArray_SIZE(call.x) == 0 ||
+        !call.take_where(given.where) || !losses.take_options(given) || !losses.take_weight(given.weight))
+        return nullptr;
+    FloatingPoint environment;
+    if (!losses.take_labels(given.labels, given.ignore_index) || !losses.compute()) return nullptr;
+    PyObject *loss = losses.reduced();
+    if (!with_gradient || !loss) return loss;
+    return Py_BuildValue("NN", loss, losses.call.result.release());
+}
+
+// One entry a row, or several along the last axis.
+PyObject *selection(const Arguments &given) {
+    Call call(false);
+    if (!given.index || !is_one_axis(given.axis) || !call.take_x(given.x) || !call.take_axes(given.axis, false) ||
+        !call.take_temperature(given.temperature) || PyArray_SIZE(call.x) == 0)
+        return nullptr;
+    SelectJob job{};
+    Owned index;
+    if (!read_integers(given.index, &index) || !call.describe_rows(&job.rows)) return nullptr;
+    const int ndim = PyArray_NDIM(index);
+    const bool single = ndim == call.batch, several = ndim == call.ndim && call.order[call.batch] == call.ndim - 1;
+    if (!(single || several) || !has_batch(index, call)) return nullptr;
+    job.count = single ? 1 : static_cast<size_t>(PyArray_DIM(index, call.batch));
+    const npy_intp length = static_cast<npy_intp>(job.rows.length), size = PyArray_SIZE(index);
+    const auto *place = static_cast<const npy_int64 *>(PyArray_DATA(index));
+    for (npy_intp k = 0; k < size; ++k)
+        if (place[k] < 0 || place[k] >= length) return nullptr;
+    call.result.take(new_array(ndim, PyArray_DIMS(index), PyArray_DESCR(call.x)));
+    if (!call.result) return nullptr;
+    job.index = reinterpret_cast<const int64_t *>(place);
+    job.rows.y = PyArray_BYTES(call.result);
+    for (int k = 0; k < call.batch; ++k) job.rows.y_stride[k] = PyArray_STRIDE(call.result, k);
+    const auto work = [&] { return size == 0 || run_select(*kernels, job, may_continue); };
+    if (!unlocked(PyArray_SIZE(call.x), work)) return nullptr;
+    return PyArray_Return(reinterpret_cast<PyArrayObject *>(call.result.release()));
+}
+
+PyObject *entropies(const Arguments &given) {
+    Call call(true);
+    Job job{};
+    if (!call.take_x(given.x) || !call.take_axes(given.axis, false) || !call.take_where(given.where) ||
+        !call.take_temperature(given.temperature) || !call.describe(&job))
+        return nullptr;
+    if (!unlocked(PyArray_SIZE(call.x), [&] { return run_entropy(*kernels, job, may_continue); })) return nullptr;
+    return PyArray_Return(reinterpret_cast<PyArrayObject *>(call.result.release()));
+}
+
+PyObject *cumulation(const Arguments &given) {
+    Call call(false);
+    Job job{};
+    if (!is_one_axis(given.axis) || !call.take_x(given.x) || !call.take_axes(given.axis, false)) return nullptr;
+    if (!call.describe(&job)) return nullptr;
+    if (!unlocked(PyArray_SIZE(call.x), [&] { return run_cumulate(*kernels, job, may_continue); })) return nullptr;
+    return call.result.release();
+}
+
+}  // namespace
+
+// ---- the table ---------------------------------------------------------------------------------------
+
+namespace {
+
+constexpr int most_parameters = 8;
+
+struct Parameter {
+    const char *name;
+    PyObject *Arguments::*value;
+    PyObject *interned = nullptr;
+};
+
+}  // namespace
+
+// What stands in no line (b, return_sign, dim) goes to Python.
+struct Signature {
+    const char *function;
+    PyObject *(*compute)(const Arguments &);
+    int positional;
+    Parameter parameters[most_parameters];
+};
+
+namespace {
+
+using A = Arguments;
+
+Signature signatures[] = {
+    {"softmax", exponentials<Operation::softmax>, 2,
+     {{"x", &A::x}, {"axis", &A::axis}, {"where", &A::where}, {"temperature", &A::temperature}, {"out", &A::out},
+      {"dtype", &A::dtype}, {"undefined", &A::undefined}}},
+    {"log_softmax", exponentials<Operation::log_softmax>, 2,
+     {{"x", &A::x}, {"axis", &A::axis}, {"where", &A::where}, {"temperature", &A::temperature}, {"out", &A::out},
+      {"dtype", &A::dtype}, {"undefined", &A::undefined}}},
+    {"logsumexp", exponentials<Operation::logsumexp>, 2,
+     {{"x", &A::x}, {"axis", &A::axis}, {"where", &A::where}, {"out", &A::out}, {"dtype", &A::dtype},
+      {"keepdims", &A::keepdims}}},
+    {"cross_entropy", cross_entropies<false>, 3,
+     {{"logits", &A::x}, {"labels", &A::labels}, {"axis", &A::axis}, {"weight", &A::weight},
+      {"ignore_index", &A::ignore_index}, {"label_smoothing", &A::label_smoothing}, {"where", &A::where},
+      {"reduction", &A::reduction}}},
+    {"cross_entropy_with_grad", cross_entropies<true>, 3,
+     {{"logits", &A::x}, {"labels", &A::labels}, {"axis", &A::axis}, {"weight", &A::weight},
+      {"ignore_index", &A::ignore_index}, {"label_smoothing", &A::label_smoothing}, {"where", &A::where},
+      {"reduction", &A::reduction}}},
+    {"selected_log_softmax", selection, 3,
+     {{"x", &A::x}, {"index", &A::index}, {"axis", &A::axis}, {"temperature", &A::temperature}}},
+    {"logcumsumexp", cumulation, 2, {{"x", &A::x}, {"axis", &A::axis}}},
+    {"entropy", entropies, 2,
+     {{"x", &A::x}, {"axis", &A::axis}, {"where", &A::where}, {"temperature", &A::temperature}}},
+};
+
+bool read(const Signature &signature, PyObject *const *args, size_t nargsf, PyObject *names, Arguments *given) {
+    const Py_ssize_t positional = PyVectorcall_NARGS(nargsf);
+    if (positional > signature.positional) return false;
+    for (Py_ssize_t k = 0; k < positional; ++k) given->*signature.parameters[k].value = args[k];
+    const Py_ssize_t named = names ? PyTuple_GET_SIZE(names) : 0;
+    for (Py_ssize_t k = 0; k < named; ++k) {
+        const Parameter *found = nullptr;
+        for (const Parameter &parameter : signature.parameters)
+            if (parameter.interned == PyTuple_GET_ITEM(names, k)) found = &parameter;
+        if (!found || given->*found->value) return false;
+        given->*found->value = args[positional + k];
+    }
+    for (auto optional : {&A::out, &A::where, &A::dtype, &A::weight})
+        if (given->*optional == Py_None) given->*optional = nullptr;
+    return given->x;
+}
+
+}  // namespace
+
+const Signature *signature_of(const char *function) {
+    for (const Signature &signature : signatures)
+        if (std::strcmp(signature.function, function) == 0) return &signature;
+    return nullptr;
+}
+
+PyObject *plain_call(const Signature &signature, PyObject *const *args, size_t nargsf, PyObject *names) {
+    Arguments given{};
+    return read(signature, args, nargsf, names, &given) ? signature.compute(given) : nullptr;
+}
+
 bool intern_parameters() {
-    for (Parameter &parameter : parameters)
-        if (!(parameter.interned = PyUnicode_InternFromString(parameter.name))) return false;
+    for (Signature &signature : signatures)
+        for (Parameter &parameter : signature.parameters)
+            if (parameter.name && !(parameter.interned = PyUnicode_InternFromString(parameter.name))) return false;
     return true;
 }
 

@@ -1,8 +1,8 @@
 """Which backend computes an array: the kernels, plain NumPy, or its own library's code.
 
 Kinds are told by the names of their types, and nothing is imported to find out. A NumPy array, a
-list or a number passes after one look into a table; the compiled compiled entry answers most NumPy
-arrays before any of this is reached.
+list or a number passes after one look into a table; the compiled entry answers most NumPy arrays
+before any of this is reached.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any, Concatenate, Literal, NamedTuple, ParamSpec, TypeVar, ov
 import numpy as np
 from numpy.typing import DTypeLike
 
+from .. import _core
 from .._arrays.checks import dtypes
 from .._arrays.dtypes import as_array, kernel_name, refuse_sparse
 from .._arrays.tensors import library
@@ -23,10 +24,19 @@ from . import labelled, torch
 from .labelled import Call, Result
 from .labelled_checks import refuse_dim
 
-__all__ = ["backend_of", "every_array"]
+__all__ = ["backend_of", "compiled_entry", "every_array"]
 
 P = ParamSpec("P")
 Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def compiled_entry(function: Function) -> Function:
+    """Let compiled code answer the plain call of a function; every other one it hands on."""
+    entry = _core.entry(function)
+    # torch.compile cannot look into compiled code: this tells it to follow the function.
+    entry.__dict__["__script_if_tracing_wrapper"] = True
+    entry.__dict__["__original_fn"] = function
+    return entry
 
 
 class Public(NamedTuple):

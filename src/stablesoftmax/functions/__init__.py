@@ -2,37 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Literal, TypeAlias, TypedDict, TypeVar, Unpack, overload
+from typing import Any, Literal, TypeAlias, TypedDict, Unpack, overload
 
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from .. import _core
 from .._arrays.typing import Dims, PandasLike, PolarsLike, Tensor, UndefinedPolicy, Xarray
-from .._dispatch import every_array
+from .._dispatch import compiled_entry, every_array
 from . import tensors
 from .arguments import validate
 from .rows import normalise, run, wrap
 
 __all__ = ["log_softmax", "logsumexp", "softmax"]
 
-Function = TypeVar("Function", bound=Callable[..., Any])
 
-
-def _compiled_entry(op: int) -> Callable[[Function], Function]:
-    """Let compiled code answer the plain call; every other one it hands on."""
-
-    def decorate(function: Function) -> Function:
-        entry = _core.entry(function, op)
-        # torch.compile cannot look into compiled code: this tells it to follow the function.
-        entry.__dict__["__script_if_tracing_wrapper"] = True
-        entry.__dict__["__original_fn"] = function
-        return entry
-
-    return decorate
-
-
-@_compiled_entry(_core.SOFTMAX)
+@compiled_entry
 @every_array(tensors.softmax)
 def softmax(
     x: ArrayLike,
@@ -137,7 +121,7 @@ def softmax(
     return wrap(rows)
 
 
-@_compiled_entry(_core.LOG_SOFTMAX)
+@compiled_entry
 @every_array(tensors.log_softmax)
 def log_softmax(
     x: ArrayLike,
@@ -296,7 +280,7 @@ def logsumexp(
     return_sign: bool = False,
     **options: Unpack[Options],
 ) -> Any: ...
-@_compiled_entry(_core.LOGSUMEXP)
+@compiled_entry
 @every_array(tensors.logsumexp, result="reduced")
 def logsumexp(
     x: ArrayLike,

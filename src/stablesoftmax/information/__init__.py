@@ -9,15 +9,18 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .._arrays.blocks import blocks, readied
-from .._arrays.typing import Array
-from .._dispatch import every_array
+from .. import _core
+from .._arrays.blocks import bits, blocks, readied
+from .._arrays.dtypes import kernel_name, wider
+from .._arrays.typing import Array, DType
+from .._dispatch import compiled_entry, every_array
 from . import formulas, tensors
 from .arguments import EntropyArguments, validate_divergence, validate_entropy
 
 __all__ = ["entropy", "kl_divergence"]
 
 
+@compiled_entry
 @every_array(tensors.entropy, result="reduced")
 def entropy(
     x: ArrayLike,
@@ -72,7 +75,6 @@ def entropy(
     traceable, and computed in their own dtype, float32 at least.
 
     With one +inf it is 0, as it is with nothing that takes part. It is NaN where the softmax is.
-    Plain NumPy, 1 MB at a time.
 
     References
     ----------
@@ -89,7 +91,7 @@ def entropy(
     """
     call = validate_entropy(x, axis, where=where, temperature=temperature)
     rows = _normalise(call)
-    _run(formulas.entropy, rows)
+    _run(_entropy, rows, call.dtype)
     return _wrap(rows)
 
 
@@ -168,7 +170,7 @@ def kl_divergence(
     """
     call = validate_divergence(p_logits, q_logits, axis, where=where)
     rows = _normalise(call)
-    _run(formulas.kl_divergence, rows)
+    _run(formulas.kl_divergence, rows, wider(call.dtype, np.dtype(np.float64)))
     return _wrap(rows)
 
 
@@ -197,10 +199,18 @@ def _normalise(call: EntropyArguments) -> _Rows:
     )
 
 
-def _run(function: Callable[..., Array], rows: _Rows) -> None:
-    """Compute the rows in blocks, in float64 at least."""
-    wide = rows.call.dtype.char == "g"
-    computed = np.dtype(np.longdouble if wide else np.float64)
+def _entropy(x: Array, where: Array | None, temperature: Array | None) -> Array:
+    """Call the kernel, or compute what it does not know."""
+    name = kernel_name(x.dtype)
+    if name is None:
+        return np.asarray(formulas.entropy(x, where, temperature))
+    out = np.empty(x.shape[:-1], x.dtype)
+    _core.entropy(name, bits(x), bits(out), where, temperature)
+    return out
+
+
+def _run(function: Callable[..., Array], rows: _Rows, computed: DType) -> None:
+    """Compute the rows in blocks, in the dtype `computed`."""
     batch = rows.out.shape
     length = prod(rows.logits[0].shape[len(batch) :])
     shape = np.broadcast_to(0, (*batch, length))

@@ -7,7 +7,7 @@ from typing import Any
 from numpy.typing import ArrayLike, NDArray
 
 from .._arrays.typing import Reduction
-from .._dispatch import every_array
+from .._dispatch import compiled_entry, every_array
 from . import tensors
 from .arguments import validate_loss, validate_selection
 from .rows import normalise, normalise_selection, run, run_selection, wrap, wrap_selection
@@ -15,6 +15,7 @@ from .rows import normalise, normalise_selection, run, run_selection, wrap, wrap
 __all__ = ["cross_entropy", "cross_entropy_with_grad", "selected_log_softmax"]
 
 
+@compiled_entry
 @every_array(tensors.cross_entropy, result="rows")
 def cross_entropy(
     logits: ArrayLike,
@@ -129,6 +130,7 @@ def cross_entropy(
     return wrap(rows)
 
 
+@compiled_entry
 @every_array(tensors.cross_entropy_with_grad, result=("rows", "like"))
 def cross_entropy_with_grad(
     logits: ArrayLike,
@@ -225,6 +227,7 @@ def cross_entropy_with_grad(
     return wrap(rows), rows.result
 
 
+@compiled_entry
 @every_array(tensors.selected_log_softmax, result="rows")
 def selected_log_softmax(
     x: ArrayLike, index: ArrayLike, axis: int = -1, *, temperature: ArrayLike = 1.0

@@ -73,9 +73,9 @@ def _divisor(call: LossArguments) -> Any:
     """What the mean divides by: the weights of the classes that were given, or the rows."""
     if call.classes is None:
         count = call.logits.size // max(1, call.logits.shape[call.axis])
-        return np.float64(count)
+        return float(count)
     given = call.classes[call.classes >= 0]
-    return np.float64(given.size) if call.weight is None else call.weight[given].sum()
+    return float(given.size) if call.weight is None else _core.total(call.weight[given])
 
 
 def run(rows: LossRows) -> None:
@@ -142,10 +142,11 @@ def wrap(rows: LossRows) -> Any:
     with np.errstate(all="ignore"):
         if rows.call.reduction == "none":
             return rows.loss.astype(rows.call.dtype)[()]
-        mean = (
-            rows.loss.sum() / rows.divisor if rows.divisor else np.nan
-        )  # and not inf: over nothing
-        return rows.call.dtype.type(mean)
+        if not rows.divisor:
+            return rows.call.dtype.type(np.nan)  # and not inf: over nothing
+        wide = rows.loss.dtype != np.float64
+        total = rows.loss.sum() if wide else _core.total(np.ascontiguousarray(rows.loss))
+        return rows.call.dtype.type(total / rows.divisor)
 
 
 # ---- the selection -----------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from .. import _core
 from .._arrays.blocks import bits, blocks, readable, readied
 from .._arrays.dtypes import kernel_name
 from .._arrays.typing import Array
-from .._dispatch import every_array
+from .._dispatch import compiled_entry, every_array
 from ..functions import logsumexp
 from . import tensors
 from .arguments import MeanArguments, ScanArguments, validate_mean, validate_scan
@@ -96,6 +96,7 @@ def _rounded_mean(call: MeanArguments, total: Any) -> Any:
         return np.asarray(mean).astype(call.dtype)[()]
 
 
+@compiled_entry
 @every_array(tensors.logcumsumexp, result="like")
 def logcumsumexp(x: ArrayLike, axis: int = -1) -> Any:
     r"""Logarithm of the cumulative sum of exponentials.
