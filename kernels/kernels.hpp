@@ -113,6 +113,9 @@ struct Scattered {
     void (*write_logsumexp)(const GroupSums &, size_t first, size_t count, char *y);
 };
 
+// Of a row of p and one of q, whose mask is that of p, to one element of p's y.
+using TwoRows = void (*)(const Row &p, const Row &q, const Context &);
+
 struct Kernels {
     const char *name;
     Rows rows[operations][formats];
@@ -125,6 +128,7 @@ struct Kernels {
     Scattered scattered[formats];
     OneRow cumulate[formats];  // log(exp(x_0) + ... + exp(x_i)); no mask, no temperature
     OneRow entropy[formats];   // of softmax(x), to one element of y
+    TwoRows divergence[formats];  // of softmax(p) from softmax(q); no temperature
 };
 
 // The level in use; chosen once, by the CPU or by STABLESOFTMAX_ISA. `error` is set, and null

@@ -39,6 +39,14 @@ void row_alone(void *argument, size_t, const Row &row, const Context &context) {
     static_cast<Task<OneRow, Job> *>(argument)->kernel(row, context);
 }
 
+void divergence_of(void *argument, size_t index, const Row &row, const Context &context) {
+    const auto &task = *static_cast<Task<TwoRows, DivergenceJob> *>(argument);
+    Row q = row_at(task.work.q, index);
+    q.where = row.where;
+    q.where_step = row.where_step;
+    task.kernel(row, q, context);
+}
+
 }  // namespace
 
 bool run_loss(const Kernels &kernels, LossJob &job, Poll poll) {
@@ -55,6 +63,10 @@ bool run_cumulate(const Kernels &kernels, Job &job, Poll poll) {
 
 bool run_entropy(const Kernels &kernels, Job &job, Poll poll) {
     return run_rows(kernels.entropy[static_cast<size_t>(job.format)], job, job, false, row_alone, poll);
+}
+
+bool run_divergence(const Kernels &kernels, DivergenceJob &job, Poll poll) {
+    return run_rows(kernels.divergence[static_cast<size_t>(job.p.format)], job, job.p, false, divergence_of, poll);
 }
 
 }  // namespace stablesoftmax

@@ -81,6 +81,13 @@ bool run_cumulate(const Kernels &, Job &, Poll);
 // The entropy of the softmax of each row; y as of logsumexp.
 bool run_entropy(const Kernels &, Job &, Poll);
 
+// The Kullback-Leibler divergence of rows of one shape and format.
+struct DivergenceJob {
+    Job p;  // y as of logsumexp
+    Job q;  // its x alone
+};
+bool run_divergence(const Kernels &, DivergenceJob &, Poll);
+
 // A contiguous array seen as (outer, length, inner), the axis in the middle.
 struct Slab {
     size_t outer, length, inner;

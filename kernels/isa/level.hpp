@@ -40,6 +40,7 @@ const Kernels LEVEL_TABLE = {
     {SCATTERED(float), SCATTERED(double), SCATTERED(float16), SCATTERED(bfloat16)},
     ALL_FORMATS(cumulate_row),
     ALL_FORMATS(entropy_row),
+    ALL_FORMATS(divergence_row),
 };
 
 }  // namespace stablesoftmax

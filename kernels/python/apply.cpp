@@ -1,4 +1,4 @@
-// `apply`, `entropy` and `first_undefined`: the kernels for the calls that the compiled entry declines.
+// `apply`, `entropy`, `kl_divergence` and `first_undefined`: the kernels for the calls that the compiled entry declines.
 #include "binding.hpp"
 
 namespace stablesoftmax {
@@ -72,6 +72,30 @@ PyObject *entropy(PyObject *, PyObject *args) {
     bool finished;
     Py_BEGIN_ALLOW_THREADS;
     finished = run_entropy(*kernels, job, may_continue);
+    Py_END_ALLOW_THREADS;
+    if (!finished) return nullptr;
+    Py_RETURN_NONE;
+}
+
+// (dtype, p, q of that shape, out of the batch, where or None)
+PyObject *kl_divergence(PyObject *, PyObject *args) {
+    const char *dtype;
+    PyArrayObject *p, *q, *out;
+    PyObject *where;
+    DivergenceJob job{};
+    if (!PyArg_ParseTuple(args, "sO!O!O!O:kl_divergence", &dtype, &PyArray_Type, &p, &PyArray_Type, &q, &PyArray_Type,
+                          &out, &where) ||
+        !format_named(dtype, &job.p.format) || !describe(&job.p, p, where) || !set_result(&job.p, out, p, true))
+        return nullptr;
+    job.q.format = job.p.format;
+    if (PyArray_NDIM(q) != PyArray_NDIM(p) || !describe(&job.q, q, Py_None)) {
+        if (!PyErr_Occurred()) PyErr_SetString(PyExc_ValueError, "q: expected the dimensions of p");
+        return nullptr;
+    }
+    if (!same_shape("q", q, p)) return nullptr;
+    bool finished;
+    Py_BEGIN_ALLOW_THREADS;
+    finished = run_divergence(*kernels, job, may_continue);
     Py_END_ALLOW_THREADS;
     if (!finished) return nullptr;
     Py_RETURN_NONE;

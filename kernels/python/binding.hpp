@@ -46,6 +46,7 @@ PyObject *cross_entropy(PyObject *, PyObject *args);
 PyObject *selected_log_softmax(PyObject *, PyObject *args);
 PyObject *logcumsumexp(PyObject *, PyObject *args);
 PyObject *entropy(PyObject *, PyObject *args);
+PyObject *kl_divergence(PyObject *, PyObject *args);
 PyObject *total(PyObject *, PyObject *array);
 PyObject *all_finite(PyObject *, PyObject *array);
 

@@ -31,7 +31,7 @@ class Owned {
 // What was given, borrowed; null where it was not, or was None where that means the same.
 struct Arguments {
     PyObject *x, *axis, *where, *temperature, *out, *dtype, *undefined, *keepdims;
-    PyObject *labels, *weight, *ignore_index, *label_smoothing, *reduction, *index;
+    PyObject *labels, *weight, *ignore_index, *label_smoothing, *reduction, *index, *other;
 };
 
 struct Call {

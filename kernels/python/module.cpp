@@ -39,6 +39,7 @@ PyMethodDef methods[] = {
     {"selected_log_softmax", selected_log_softmax, METH_VARARGS, nullptr},
     {"logcumsumexp", logcumsumexp, METH_VARARGS, nullptr},
     {"entropy", entropy, METH_VARARGS, nullptr},
+    {"kl_divergence", kl_divergence, METH_VARARGS, nullptr},
     {"total", total, METH_O, nullptr},
     {"all_finite", all_finite, METH_O, nullptr},
     {"register_bfloat16", register_bfloat16, METH_O, nullptr},

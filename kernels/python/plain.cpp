@@ -231,6 +231,19 @@ PyObject *entropies(const Arguments &given) {
     return PyArray_Return(reinterpret_cast<PyArrayObject *>(call.result.release()));
 }
 
+PyObject *divergences(const Arguments &given) {
+    Call p(true), q(true);
+    DivergenceJob job{};
+    if (!given.other || !p.take_x(given.x) || !q.take_x(given.other) || p.format != q.format || p.ndim != q.ndim ||
+        !PyArray_CompareLists(PyArray_DIMS(p.x), PyArray_DIMS(q.x), p.ndim))
+        return nullptr;
+    if (!p.take_axes(given.axis, false) || !q.take_axes(given.axis, false) || !p.take_where(given.where) ||
+        !p.describe(&job.p) || !q.describe_rows(&job.q))
+        return nullptr;
+    if (!unlocked(PyArray_SIZE(p.x), [&] { return run_divergence(*kernels, job, may_continue); })) return nullptr;
+    return PyArray_Return(reinterpret_cast<PyArrayObject *>(p.result.release()));
+}
+
 PyObject *cumulation(const Arguments &given) {
     Call call(false);
     Job job{};
@@ -289,6 +302,8 @@ Signature signatures[] = {
     {"selected_log_softmax", selection, 3,
      {{"x", &A::x}, {"index", &A::index}, {"axis", &A::axis}, {"temperature", &A::temperature}}},
     {"logcumsumexp", cumulation, 2, {{"x", &A::x}, {"axis", &A::axis}}},
+    {"kl_divergence", divergences, 3,
+     {{"p_logits", &A::x}, {"q_logits", &A::other}, {"axis", &A::axis}, {"where", &A::where}}},
     {"entropy", entropies, 2,
      {{"x", &A::x}, {"axis", &A::axis}, {"where", &A::where}, {"temperature", &A::temperature}}},
 };

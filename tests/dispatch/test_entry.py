@@ -13,6 +13,7 @@ from stablesoftmax import (
     cross_entropy,
     cross_entropy_with_grad,
     entropy,
+    kl_divergence,
     log_softmax,
     logcumsumexp,
     logsumexp,
@@ -105,6 +106,16 @@ PLAIN_ENTROPIES = {
     "where": lambda f: f(TABLE, 0, where=MASK),
     "temperatures": lambda f: f(TABLE, temperature=np.array([[0.0], [1.0], [0.5], [np.inf]])),
 }
+NEAR, OTHER, THIRD = TABLE + 1e-9 * MASK, -TABLE, CUBE.astype("f4") * 3
+PLAIN_DIVERGENCES = {
+    "rows": lambda f: f(TABLE, TABLE[::-1]),
+    "near": lambda f: f(TABLE, NEAR, axis=0),
+    "keywords": lambda f: f(p_logits=TABLE, q_logits=OTHER, axis=None),
+    "axes apart": lambda f: f(CUBE.astype("f4"), THIRD, axis=(0, 2)),
+    "float16, transposed": lambda f: f(TABLE.astype("f2").T, OTHER.astype("f2").T),
+    "lists": lambda f: f([1, 2, 3], [3.0, 2.0, 1.0]),
+    "where": lambda f: f(TABLE, OTHER, where=MASK),
+}
 MEMBERS = [
     *[(f, PLAIN) for f in FUNCTIONS],
     *[(f, PLAIN_MAPS) for f in FUNCTIONS[:2]],
@@ -114,6 +125,7 @@ MEMBERS = [
     (selected_log_softmax, PLAIN_SELECTIONS),
     (logcumsumexp, PLAIN_SCANS),
     (entropy, PLAIN_ENTROPIES),
+    (kl_divergence, PLAIN_DIVERGENCES),
 ]
 CALLS = [(f, call) for f, calls in MEMBERS for call in calls.values()]
 NAMES = [f"{f.__name__}-{name}" for f, calls in MEMBERS for name in calls]
@@ -308,6 +320,16 @@ def test_random_losses(f):
         assert compiled == outcome(f.__wrapped__, *args, **options), (args, options)
         answered += isinstance(compiled, list)
     assert answered > 800  # and the others raised
+
+
+def test_random_divergences():
+    rng = np.random.default_rng(0)
+    for _ in range(3000):
+        p, options = random_call(rng)
+        options = {k: v for k, v in options.items() if k in ("axis", "where")}
+        q = np.asarray(p) * rng.choice([1, -1, 0.5]) if rng.random() < 0.7 else random_call(rng)[0]
+        compiled = outcome(kl_divergence, p, q, **options)
+        assert compiled == outcome(kl_divergence.__wrapped__, p, q, **options), (p, q, options)
 
 
 def test_overlapping_out():

@@ -11,8 +11,8 @@ from numpy.typing import ArrayLike
 
 from .. import _core
 from .._arrays.blocks import bits, blocks, readied
-from .._arrays.dtypes import kernel_name, wider
-from .._arrays.typing import Array, DType
+from .._arrays.dtypes import kernel_name
+from .._arrays.typing import Array
 from .._dispatch import compiled_entry, every_array
 from . import formulas, tensors
 from .arguments import EntropyArguments, validate_divergence, validate_entropy
@@ -91,10 +91,11 @@ def entropy(
     """
     call = validate_entropy(x, axis, where=where, temperature=temperature)
     rows = _normalise(call)
-    _run(_entropy, rows, call.dtype)
+    _run(_entropy, rows)
     return _wrap(rows)
 
 
+@compiled_entry
 @every_array(tensors.kl_divergence, result="reduced")
 def kl_divergence(
     p_logits: ArrayLike,
@@ -149,7 +150,7 @@ def kl_divergence(
     traceable, and computed in their own dtype, float32 at least.
 
     An entry of probability 0 in p costs nothing; of probability 0 in q alone it costs +inf. NaN
-    where either softmax is. Plain NumPy, 1 MB at a time.
+    where either softmax is.
 
     References
     ----------
@@ -170,7 +171,7 @@ def kl_divergence(
     """
     call = validate_divergence(p_logits, q_logits, axis, where=where)
     rows = _normalise(call)
-    _run(formulas.kl_divergence, rows, wider(call.dtype, np.dtype(np.float64)))
+    _run(_divergence, rows)
     return _wrap(rows)
 
 
@@ -209,8 +210,19 @@ def _entropy(x: Array, where: Array | None, temperature: Array | None) -> Array:
     return out
 
 
-def _run(function: Callable[..., Array], rows: _Rows, computed: DType) -> None:
-    """Compute the rows in blocks, in the dtype `computed`."""
+def _divergence(p: Array, q: Array, where: Array | None) -> Array:
+    """The same of two rows."""
+    name = kernel_name(p.dtype)
+    if name is None:
+        return np.asarray(formulas.kl_divergence(p, q, where))
+    out = np.empty(p.shape[:-1], p.dtype)
+    _core.kl_divergence(name, bits(p), bits(q), bits(out), where)
+    return out
+
+
+def _run(function: Callable[..., Array], rows: _Rows) -> None:
+    """Compute the rows in blocks, in the dtype of the result."""
+    computed = rows.call.dtype
     batch = rows.out.shape
     length = prod(rows.logits[0].shape[len(batch) :])
     shape = np.broadcast_to(0, (*batch, length))
