@@ -72,15 +72,17 @@ PLAIN_LOGSUMEXP = {
     "out": lambda f: f(TABLE, axis=1, out=np.empty(4)),
 }
 LABELS, WEIGHT = np.array([3, 0, 9, -100]), rng.random(10)
+CLASSES = LABELS % 10  # here, and not in a call: a ufunc without memory raises SystemError
+FEW = CLASSES % 5
 PLAIN_LOSSES = {
     "classes": lambda f: f(TABLE, LABELS),
-    "keywords": lambda f: f(logits=TABLE, labels=LABELS.astype("u1") % 10, axis=1),
+    "keywords": lambda f: f(logits=TABLE, labels=CLASSES.astype("u1"), axis=1),
     "a list of classes": lambda f: f(TABLE.tolist(), [0, 1, 2, 3]),
     "axis 1 of three": lambda f: f(CUBE, np.ones((3, 5), "i2"), 1),
     "integers": lambda f: f(np.arange(40).reshape(4, 10), LABELS),
     "float32, transposed": lambda f: f(TABLE.T.astype("f4"), LABELS, axis=0),
     "float32, none": lambda f: f(TABLE.astype("f4"), LABELS, reduction="none"),
-    "none": lambda f: f(TABLE[::-1, ::2], LABELS[::-1] % 5, reduction="none"),
+    "none": lambda f: f(TABLE[::-1, ::2], FEW[::-1], reduction="none"),
     "sum": lambda f: f(TABLE, LABELS, reduction="sum"),
     "weight": lambda f: f(TABLE, LABELS, weight=WEIGHT),
     "smoothing": lambda f: f(TABLE, LABELS, label_smoothing=0.1, weight=WEIGHT),
@@ -88,10 +90,10 @@ PLAIN_LOSSES = {
     "all ignored": lambda f: f(TABLE, np.full(4, 7), ignore_index=7),
 }
 PLAIN_SELECTIONS = {
-    "one a row": lambda f: f(TABLE, LABELS % 10),
+    "one a row": lambda f: f(TABLE, CLASSES),
     "several": lambda f: f(TABLE, [[0, 1], [2, 2], [9, 0], [1, 1]]),
     "axis 0": lambda f: f(TABLE, LABELS[:1].repeat(10), axis=0),
-    "temperature": lambda f: f(x=TABLE.astype("f2"), index=LABELS % 10, temperature=0.5),
+    "temperature": lambda f: f(x=TABLE.astype("f2"), index=CLASSES, temperature=0.5),
 }
 PLAIN_SCANS = {
     "a row": lambda f: f(ROW),
