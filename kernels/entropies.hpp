@@ -86,9 +86,7 @@ struct Exponents {
                 const Rounded<double> e = rounded(without(exponential.template term<true>(below, low), nothing));
                 others.add(e);
                 const Vector<double> gap = nothing ? Vector<double>{} : -below;
-                const Pair<double> moment = two_product<double>(e.head, gap);
-                const Vector<double> rest = e.rest * gap - e.head * (nothing ? Vector<double>{} : low);
-                moments.add(Rounded<double>{moment.head, moment.tail + rest});
+                moments.add(Rounded<double>{e.head * gap, Vector<double>{}});
             });
             others.settle();
             moments.settle();
