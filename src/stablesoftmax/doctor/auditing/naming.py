@@ -1,0 +1,237 @@
+"""From outcomes to a cause: which wrong formula gives what the function gave."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .calls import Outcome
+from .formulas import Mistake, extreme_mistakes, plain_mistakes
+from .inputs import Probe
+from .verdicts import Verdict, wrong
+
+__all__ = ["Case", "name_extreme", "name_plain"]
+
+Named = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """An input, what the function made of it, and what is exact."""
+
+    probe: Probe
+    outcome: Outcome
+    verdict: Verdict
+
+    @property
+    def bad(self) -> bool:
+        """Whether the outcome is wrong or none."""
+        at = wrong(self.outcome, self.verdict)
+        return at is None or bool(at.any())
+
+    @property
+    def relative(self) -> bool:
+        """Whether errors count relative to the value: of a softmax, not of a logarithm."""
+        return bool((self.verdict.values >= 0).all() and (self.verdict.values <= 1).all())
+
+    @property
+    def finite(self) -> bool:
+        """Whether the outcome is infinite or NaN only where the exact value is."""
+        return bool(np.isfinite(self.got[np.isfinite(self.verdict.values)]).all())
+
+    @property
+    def got(self) -> NDArray[np.float64]:
+        """What came back, in the exact value's shape; NaN where nothing did."""
+        value, shape = self.outcome.value, self.verdict.values.shape
+        if value is None or value.dtype.kind not in "biuf" or value.size != np.prod(shape):
+            return np.full(shape, np.nan)
+        return value.astype(np.float64).reshape(shape)
+
+
+@np.errstate(all="ignore")
+def _fits(mistake: Mistake, cases: Sequence[Case]) -> bool:
+    """Whether the formula gives what the function gave, on every input; errors for errors."""
+    for case in cases:
+        x = case.probe.x
+        try:
+            model = mistake.formula(x, case.probe.axis)
+        except (ValueError, IndexError):  # shapes that do not broadcast
+            if not case.outcome.error:
+                return False
+            continue
+        value = case.outcome.value
+        if value is None or value.shape != model.shape or value.dtype.kind not in "biuf":
+            return False
+        close = 1e-9 if x.dtype.itemsize == 8 else 1e-4
+        if not np.allclose(value, model, rtol=close, atol=close / 1e3, equal_nan=True):
+            return False
+    return True
+
+
+def name_plain(kind: str, cases: Sequence[Case]) -> Named:
+    """Name the cause of a function that is wrong for small logits."""
+    for mistake in plain_mistakes(kind):
+        if _fits(mistake, cases):
+            return mistake.code, mistake.text
+    ready = [case for case in cases if not case.outcome.error]
+    return next(_fitted(kind, ready))
+
+
+@np.errstate(all="ignore")
+def _fitted(kind: str, cases: Sequence[Case]) -> Iterator[Named]:
+    """An epsilon, a factor of each row, a narrower dtype: what has a number to be found."""
+    odd = [case for case in cases if not case.finite]
+    if odd:
+        yield "SMX024", "small logits give NaN or infinity"
+    got, right = _joined(kind, [(case.got, case) for case in cases])
+    sums = np.concatenate([_sums(case) for case in cases])
+    bare = np.concatenate([_sums(case, shifted=False) for case in cases])
+    if _constant(got - right):
+        yield "SMX008", f"{np.mean(got - right):.2g} is added"
+    for of_row in (sums, bare):
+        if kind != "logsumexp" and _constant((right / got - 1) * of_row):
+            eps = float(np.mean((right / got - 1) * of_row))
+            yield "SMX008", f"{eps:.2g} is added to the sum that is divided by"
+        if kind == "logsumexp" and _constant((got / right - 1) * of_row):
+            yield "SMX008", "an epsilon is added to the sum"
+    error = float(abs(got / right - 1).max())
+    if error < 1e-2 and cases[0].probe.x.dtype == np.float64:
+        narrow = "float32" if error < 3e-6 else "float16"
+        yield "SMX011", f"the digits are those of {narrow}: it is computed in that"
+    if kind in ("softmax", "log_softmax") and all(map(_proportional, _ratios(kind, cases))):
+        yield "SMX002", "each row is its softmax times a factor: the sum is another array's"
+    if kind == "softmax" and any(_sum_to_one_elsewhere(case) for case in cases):
+        yield "SMX007", "another axis sums to 1"
+    yield "SMX024", f"finite, and no {kind}"
+
+
+def _joined(kind: str, parts: list[tuple[NDArray[Any], Case]]) -> tuple[NDArray[Any], ...]:
+    sign = -1.0 if kind == "cross_entropy" else 1.0
+
+    def flat(values: NDArray[Any]) -> NDArray[Any]:
+        return (values if kind == "softmax" else np.exp(sign * values)).ravel()
+
+    got = np.concatenate([flat(g) for g, _ in parts])
+    return got, np.concatenate([flat(case.verdict.values) for _, case in parts])
+
+
+def _sums(case: Case, shifted: bool = True) -> NDArray[Any]:
+    """The sum of exp that belongs to each entry of the result."""
+    x, axis = case.probe.x.astype(np.float64), case.probe.axis
+    top = x.max(axis=axis, keepdims=True) if shifted else 0.0
+    total = np.exp(x - top).sum(axis=axis, keepdims=True)
+    if case.verdict.values.shape == x.shape:
+        return np.broadcast_to(total, x.shape).ravel()
+    return np.asarray(total.ravel())
+
+
+def _constant(values: NDArray[Any]) -> bool:
+    mean = float(abs(values).mean())
+    return bool(mean > 1e-14 and np.ptp(values) <= 0.02 * mean)
+
+
+def _ratios(kind: str, cases: Sequence[Case]) -> Iterator[NDArray[Any]]:
+    for case in cases:
+        right = case.verdict.values
+        ratio = case.got / right if kind == "softmax" else np.exp(case.got - right)
+        yield np.moveaxis(ratio, case.probe.axis, -1)
+
+
+def _proportional(ratio: NDArray[Any]) -> bool:
+    spread = np.ptp(ratio, axis=-1)
+    return bool((spread <= 1e-5 * abs(ratio).max(axis=-1)).all() and (ratio > 0).all())
+
+
+def _sum_to_one_elsewhere(case: Case) -> bool:
+    axes = set(range(case.got.ndim)) - {case.probe.axis % max(case.got.ndim, 1)}
+    return any(np.allclose(case.got.sum(axis=a), 1) for a in axes)
+
+
+@np.errstate(all="ignore")
+def name_extreme(kind: str, cases: Sequence[Case]) -> Named:
+    """Name the cause of a function that is right for small logits, and wrong beyond."""
+    if all(map(_rounded, cases)):
+        return "SMX025", "x is not shifted before a logsumexp is subtracted: its digits are lost"
+    mistakes = list(extreme_mistakes(kind))
+    for mistake in mistakes:
+        if _hides(mistake, cases):
+            return "SMX013", f"a NaN is made and hidden: {mistake.text}"
+    for mistake in mistakes:
+        if _fits(mistake, cases):
+            return mistake.code, mistake.text
+    return next(_by_signs(kind, cases))
+
+
+def _rounded(case: Case) -> bool:
+    """Whether the error is that of numbers of the logits' size: x - logsumexp(x) of 1e6."""
+    x, got, right = case.probe.x, case.got, case.verdict.values
+    size = float(abs(x[np.isfinite(x)]).max(initial=1.0))
+    unit = float(np.finfo(x.dtype).eps) * (64 + 16 * size)
+    scale = abs(right) if case.relative else 1.0
+    return not case.bad or bool((abs(got - right) <= unit * scale + 1e-300).all())
+
+
+@np.errstate(all="ignore")
+def _hides(mistake: Mistake, cases: Sequence[Case]) -> bool:
+    """Whether the outcome is the mistake's, with one number wherever that is NaN."""
+    seen = False
+    for case in cases:
+        try:
+            model, got = mistake.formula(case.probe.x, case.probe.axis), case.got
+        except ValueError:  # shapes that do not broadcast
+            return False
+        lost = np.isnan(model)
+        if model.shape != got.shape or not np.isfinite(got).all():
+            return False
+        if not np.allclose(got[~lost], model[~lost], rtol=1e-4) or (lost.any() and not case.bad):
+            return False
+        if lost.any():
+            seen = True
+            if np.ptp(got[lost]) > 0:
+                return False
+    return seen
+
+
+def _by_signs(kind: str, cases: Sequence[Case]) -> Iterator[Named]:
+    bad = {case.probe.topic: case for case in cases if case.bad}
+    unshifted = "SMX001" if kind in ("softmax", "cross_entropy") else "SMX005"
+    if set(bad) == {"rows far apart"}:
+        yield "SMX003", "each row is right alone, and not in a batch with others"
+    if any(_uniform(kind, bad[topic]) for topic in ("overflow", "underflow") if topic in bad):
+        yield "SMX023", "logits that differ come out as equals: they are clipped"
+    lost = [case for case in bad.values() if not case.finite]
+    ends = {"overflow", "underflow"} & {case.probe.topic for case in lost}
+    if ends:
+        yield unshifted, "exp overflows or underflows: the row's maximum is not subtracted"
+    floor = _floor(kind, {case.probe.topic: case for case in cases})
+    if floor is not None:
+        clip = abs(floor - round(floor)) < 1e-6
+        code, what = ("SMX023", "logits are clipped") if clip else ("SMX008", "an epsilon holds it")
+        yield code, f"no probability falls below {np.exp(-floor):.2g}: {what}"
+    if lost and kind in ("log_softmax", "cross_entropy"):
+        yield "SMX004", "the logarithm is taken of a probability that underflows to 0"
+    if lost:
+        yield unshifted, "exp overflows or underflows: the shift is not the row's maximum"
+    if kind == "logsumexp":
+        yield "SMX023", "large logits give too small a result: they are clipped"
+    yield "SMX024", "right for small logits, and finite but wrong for large ones"
+
+
+def _uniform(kind: str, case: Case) -> bool:
+    """Whether [1000, 999, 998] came out as three equal logits would."""
+    equal = {"softmax": 1 / 3, "log_softmax": -np.log(3), "cross_entropy": np.log(3)}
+    return kind in equal and np.allclose(case.got, equal[kind])
+
+
+def _floor(kind: str, cases: dict[str, Case]) -> float | None:
+    """-log of the smallest probability that the function gives, where it is one for all."""
+    levels = []
+    for topic in ("spread", "one far above", "small probabilities"):
+        got = cases[topic].got
+        lowest = {"softmax": got.min, "log_softmax": got.min}.get(kind, got.max)()
+        levels.append(-np.log(lowest) if kind == "softmax" else abs(lowest))
+    if not np.isfinite(levels).all() or np.ptp(levels) > 0.01 * max(levels):
+        return None
+    return float(levels[-1])

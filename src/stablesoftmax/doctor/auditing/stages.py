@@ -1,0 +1,319 @@
+"""The examination: small logits, the ends of exp, dtypes, infinities, then manners."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ..arrays import summary
+from ..findings import Finding, Severity
+from .calls import Caller
+from .inputs import Probe, benign, extremes, long_row
+from .naming import Case, name_extreme, name_plain
+from .verdicts import exact
+
+__all__ = ["Examination"]
+
+_TRIES = 80  # calls that shrinking an input may take
+_TASTE = "a matter of contract"
+
+
+class Examination:
+    """One function under examination; what is found, and what passed, is kept as it goes."""
+
+    def __init__(self, caller: Caller, kind: str, axis: int, place: dict[str, Any]) -> None:
+        self.caller, self.kind, self.axis, self.place = caller, kind, axis, place
+        self.findings: list[Finding] = []
+        self.passed: list[str] = []
+        self.failed: list[str] = []
+        self.flat = False  # whether rows are given as vectors
+        self.dtype = np.dtype(np.float64)
+        self.documentation = str(getattr(caller.fn, "__doc__", "") or "").lower()
+
+    def run(self) -> None:
+        """Run every stage; what a wrong formula would fail anyway is left out."""
+        self.dtype = self.caller.given(np.zeros(1)).dtype
+        if not self._small_logits():
+            return
+        right = not self.findings_of("error", "warning")
+        if right:
+            self._kept()
+        self._ends(right)
+        right = not self.findings_of("error", "warning")
+        if right:
+            self._dtypes()
+            self._integers()
+            self._infinities()
+        self._result()
+        if right:
+            self._unusual()
+        self._manners()
+
+    def findings_of(self, *severities: str) -> list[Finding]:
+        """Return what was found of these severities."""
+        return [finding for finding in self.findings if finding.severity in severities]
+
+    def case(self, probe: Probe) -> Case:
+        """Call the function, and ask the oracle."""
+        given = Probe(probe.topic, self.caller.given(probe.x), probe.axis)
+        return Case(given, self.caller(given), exact(self.kind, given))
+
+    # ---- stages ----------------------------------------------------------------------------------
+
+    def _small_logits(self) -> bool:
+        """Whether there is anything to go on with."""
+        every = self.caller.keyword is not None
+        probes = benign(self.dtype, self.axis, every)
+        if self.kind == "cross_entropy":
+            probes = [p for p in probes if p.x.ndim == 2 and p.axis in (-1, self.axis)]
+        cases = [self.case(probe) for probe in probes]
+        taken = {case.probe.x.ndim for case in cases if not case.outcome.error}
+        if not taken:
+            self._add("SMX027", "error", f"it raises {cases[0].outcome.error}", cases[0])
+            return False
+        self.flat = 2 not in taken
+        cases = self._contract(cases, taken)
+        noisy = [case for case in cases if self._noisy(case)]
+        bad = [case for case in cases if case.bad]
+        if noisy:
+            self._add("SMX028", "error", "two calls with one input differ", noisy[0])
+        elif bad:
+            code, text = name_plain(self.kind, cases)
+            text, severity = self._vectors_only(code, text, cases)
+            self._add(code, severity, text, self._smallest(bad))
+        self._mark("small logits", bool(bad or noisy))
+        return True
+
+    def _contract(self, cases: list[Case], taken: set[int]) -> list[Case]:
+        refused = [case for case in cases if case.probe.x.ndim not in taken]
+        if refused:
+            numbers = " and ".join(map(str, sorted(taken)))
+            text = f"takes arrays of {numbers} dimensions alone ({_TASTE})"
+            self._add("SMX027", "info", text, refused[0])
+        return [case for case in cases if case.probe.x.ndim in taken]
+
+    def _vectors_only(self, code: str, text: str, cases: list[Case]) -> tuple[str, Severity]:
+        """A sum over everything is right for vectors, where those are the contract."""
+        vectors = [case for case in cases if case.probe.x.ndim == 1]
+        if not vectors or any(case.bad for case in vectors) or code not in ("SMX006", "SMX007"):
+            return text, "error"
+        if any(word in self.documentation for word in ("vector", "1-d", "1d", "one-dimensional")):
+            self.flat = True
+            return f"{text}; right for vectors, which it says are its contract", "info"
+        return f"{text}; right for vectors alone", "error"
+
+    def _noisy(self, case: Case) -> bool:
+        again = self.caller(case.probe).value
+        first = case.outcome.value
+        return first is not None and again is not None and first.tobytes() != again.tobytes()
+
+    def _ends(self, right: bool) -> None:
+        axis = self.axis if self.kind != "cross_entropy" or not self.flat else -1
+        flat = self.flat and self.kind != "cross_entropy"
+        cases = [self.case(probe) for probe in extremes(self.dtype, flat, axis)]
+        for case in cases:
+            self._mark(case.probe.topic, case.bad)
+        bad = [case for case in cases if case.bad]
+        if right and bad:
+            code, text = name_extreme(self.kind, cases)
+            raised = [case for case in bad if case.outcome.error]
+            if raised and len(raised) == len(bad):
+                code, text = "SMX027", f"it raises {raised[0].outcome.error}"
+            severity: Severity = "warning" if code == "SMX025" else "error"
+            self._add(code, severity, text, self._smallest(bad))
+        elif not right:
+            self._overflows(bad)
+
+    def _overflows(self, bad: list[Case]) -> None:
+        """Of another formula: whether exp overflows besides."""
+        code = "SMX005" if self.kind == "logsumexp" else "SMX001"
+        lost = [case for case in bad if case.outcome.value is not None and not case.finite]
+        known = {finding.code for finding in self.findings} & {"SMX028", "SMX011", "SMX002"}
+        if any(case.probe.topic in ("overflow", "underflow") for case in lost) and not known:
+            text = "exp overflows or underflows: the row's maximum is not subtracted"
+            self._add(code, "error", text, self._smallest(lost))
+
+    def _dtypes(self) -> None:
+        """What is sound in float64, in the narrower dtypes."""
+        for dtype in (np.dtype(np.float32), np.dtype(np.float16)):
+            if dtype.itemsize >= self.dtype.itemsize:
+                continue
+            probes = benign(dtype, self.axis, False)[:2]
+            probes = [p for p in probes if (p.x.ndim == 1) == self.flat]
+            probes += [*extremes(dtype, self.flat, self.axis), long_row(dtype, self.flat, self.axis)]
+            cases = [self.case(probe) for probe in probes]
+            bad = [case for case in cases if case.bad]
+            self._mark(str(dtype), bool(bad))
+            if all(case.outcome.error for case in cases):
+                self._add("SMX027", "info", f"{dtype} is refused ({_TASTE})", cases[0])
+            elif bad:
+                lost = any(not case.finite for case in bad)
+                code = "SMX016" if lost and dtype == np.float16 else "SMX011"
+                text = f"right in float64, and wrong in {dtype}"
+                self._add(code, "error", text, self._smallest(bad))
+
+    def _integers(self) -> None:
+        """Small signed integers count; the wrap of unsigned or extreme ones is worth a word."""
+        for dtype, row in (("int64", [1, 2, 3]), ("int32", [-3, 0, 2]), ("uint8", [1, 2, 3]),
+                           ("int8", [127, -128, 0])):  # fmt: skip
+            case = self.case(Probe(dtype, self._shaped(np.array(row, dtype)), self._its_axis()))
+            if case.outcome.error:
+                text = f"{dtype} is refused ({_TASTE})"
+                return self._add("SMX027", "info", text, case)
+            if not case.bad or case.probe.x.dtype.kind == "f":
+                continue
+            value = case.outcome.value
+            cut = value is not None and value.dtype.kind in "biu"
+            small = dtype in ("int64", "int32")
+            why = "are cut to integers" if cut else "are not what the integers' softmax is"
+            text = f"results of {dtype} {why}" if small else f"x - max(x) of {dtype} wraps around"
+            return self._add("SMX010", "error" if small else "info", text, case)
+        return None
+
+    def _infinities(self) -> None:
+        inf, nan = np.inf, np.nan
+        masked = self.case(Probe("-inf", self._shaped([1.0, -inf, 2.0]), self._its_axis()))
+        self._mark("-inf", masked.bad)
+        if masked.bad:
+            code = "SMX012" if self.kind == "cross_entropy" else "SMX014"
+            self._add(code, "error", "one -inf, which masks an entry, spoils the row", masked)
+        for topic, row, code in (("+inf", [1.0, inf, 2.0], "SMX015"),
+                                 ("a fully masked row", [-inf] * 3, "SMX014")):  # fmt: skip
+            case = self.case(Probe(topic, self._shaped(row), self._its_axis()))
+            if case.bad or not case.finite or (code == "SMX014" and self.kind != "logsumexp"):
+                gives = case.outcome.error or _shown(case.outcome.value)
+                self._add(code, "info", f"{topic} gives {gives} ({_TASTE})", case)
+        case = self.case(Probe("NaN", self._shaped([1.0, nan, 2.0]), self._its_axis()))
+        value = case.outcome.value
+        hidden = value is not None and bool(np.isfinite(value).all())
+        self._mark("NaN", hidden)
+        if hidden:
+            self._add("SMX013", "warning", "a NaN that comes in is hidden", case)
+
+    def _result(self) -> None:
+        """The shape, dtype and kind of what comes back."""
+        dtypes = [np.dtype(np.float64), np.dtype(np.float32), np.dtype(np.float16)]
+        for dtype in dtypes:
+            if dtype.itemsize > self.dtype.itemsize:
+                continue
+            for probe in benign(dtype, self.axis, False)[:2]:
+                if self.kind == "cross_entropy" and probe.x.ndim != 2:
+                    continue
+                case = self.case(probe)
+                text = self._other_kind(case)
+                if text:
+                    self._mark("shape and dtype", True)
+                    return self._add("SMX026", "error", text, case)
+        return self._mark("shape and dtype", False)
+
+    def _other_kind(self, case: Case) -> str:
+        outcome, x = case.outcome, case.probe.x
+        value, shape = outcome.value, case.verdict.values.shape
+        if outcome.error or value is None or {"SMX006", "SMX007"} & {f.code for f in self.findings}:
+            return ""
+        if outcome.kind != self.caller.library:
+            return f"{self.caller.library} goes in, and another kind of object comes back"
+        if value.shape != shape:
+            return f"the shape is {value.shape}, {shape} is asked"
+        return f"{x.dtype} goes in, and {value.dtype} comes back" if value.dtype != x.dtype else ""
+
+    def _kept(self) -> None:
+        """Whether a result outlives the next call."""
+        probe = benign(self.dtype, self.axis, False)[0 if self.flat else 1]
+        kept = self.caller.kept(probe, Probe("another", -probe.x, probe.axis))
+        self._mark("a result after the next call", not kept)
+        if not kept:
+            case = self.case(probe)
+            self._add("SMX028", "error", "a result changes with the next call", case)
+
+    def _unusual(self) -> None:
+        """A list and an empty array, which a function may refuse."""
+        probe = benign(self.dtype, self.axis, False)[0 if self.flat else 1]
+        empty = np.zeros((0,) if self.flat else (0, 3) if self.axis != 0 else (3, 0), self.dtype)
+        for topic, x, raw in (("a list", probe.x, probe.x.tolist()), ("an empty array", empty, None)):
+            if self.kind == "cross_entropy" and not x.size:
+                continue
+            outcome = self.caller(Probe(topic, x, probe.axis), raw=raw)
+            if outcome.error:
+                text = f"{topic} is refused: {outcome.error} ({_TASTE})"
+                self.findings.append(Finding("SMX027", "info", text, self.place))
+
+    def _manners(self) -> None:
+        """What was changed beside the result, in all the calls."""
+        changed = self.caller.mutated
+        self._mark("the argument is left alone", changed is not None)
+        if changed is not None:
+            told = any(word in self.documentation for word in ("in place", "in-place", "inplace"))
+            text = f"it writes to its argument, which was {_shown(changed)}"
+            text += ", and says so" if told else ""
+            evidence = {"operands": [summary("x", changed)]}
+            severity: Severity = "info" if told else "error"
+            self.findings.append(Finding("SMX022", severity, text, self.place, evidence))
+
+    # ---- findings --------------------------------------------------------------------------------
+
+    def _shaped(self, row: Any) -> Any:
+        array = np.asarray(row)
+        array = array if array.dtype.kind in "iu" else array.astype(self.dtype)
+        if self.flat:
+            return array
+        return array[None] if self.axis in (-1, 1) else array[:, None]
+
+    def _its_axis(self) -> int:
+        return -1 if self.flat else self.axis
+
+    def _mark(self, topic: str, failed: bool) -> None:
+        (self.failed if failed else self.passed).append(topic)
+
+    def _smallest(self, bad: list[Case]) -> Case:
+        """The smallest input that still fails, in the same way."""
+        case = min(bad, key=lambda c: (c.outcome.value is None, c.probe.x.size))
+        tries = _TRIES
+        while tries > 0:
+            for smaller in _smaller(case.probe):
+                tries -= 1
+                shrunk = self.case(smaller)
+                like = shrunk.outcome.error == case.outcome.error and shrunk.finite == case.finite
+                if shrunk.bad and like:
+                    case = shrunk
+                    break
+            else:
+                return case
+        return case
+
+    def _add(self, code: str, severity: Severity, text: str, case: Case) -> None:
+        x, right = case.probe.x, case.verdict.values
+        evidence = {
+            "property": case.probe.topic, "input": x, "axis": case.probe.axis,
+            "got": case.outcome.error or case.outcome.value, "exact": right,
+            "operands": [summary("x", x)],
+        }  # fmt: skip
+        message = text
+        if severity != "info" and not case.outcome.error:
+            got = _shown(case.outcome.value)
+            message = f"{text}; {_shown(x)} gives {got}, exactly {_shown(right)}"
+        self.findings.append(Finding(code, severity, message, self.place, evidence))
+
+
+def _smaller(probe: Probe) -> list[Probe]:
+    """The input without one of its elements, rows or columns."""
+    x = probe.x
+    return [
+        Probe(probe.topic, np.delete(x, i, axis), probe.axis)
+        for axis in range(x.ndim)
+        if x.shape[axis] > 1
+        for i in range(min(x.shape[axis], 5))
+    ]
+
+
+def _shown(value: Any) -> str:
+    """An array in a few words."""
+    if value is None:
+        return "no array"
+    array = np.asarray(value)
+    if array.size > 12:
+        return f"{array.dtype} of shape {array.shape}"
+    render: Callable[[Any], Any] = lambda v: f"{v:.6g}" if isinstance(v, float) else str(v)  # noqa: E731
+    return np.array2string(
+        array, separator=", ", formatter={"all": lambda v: render(v.item())}
+    ).replace("\n", "")
