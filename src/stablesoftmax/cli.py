@@ -13,6 +13,7 @@ _EXAMPLES = {
     "run": "example: stablesoftmax run --report why.html train.py --epochs 3",
     "diagnose": "example: stablesoftmax diagnose logits.npy --labels labels.npy",
     "trace": "example: stablesoftmax trace 1000 999 0",
+    "audit": "example: stablesoftmax audit package.layers:softmax --report softmax.html",
     "explain": "example: stablesoftmax explain SMX003",
     "info": "example: stablesoftmax info",
 }
@@ -49,6 +50,13 @@ def _parser() -> argparse.ArgumentParser:
     trace = add("trace", "Walk one row through the textbook softmax and the stable one.")
     trace.add_argument("values", nargs="+", help="numbers, or one file")
     trace.add_argument("--dtype", default="float64", choices=("float16", "float32", "float64"))
+    audit = add("audit", "Test a softmax of your own. This imports MODULE and executes your code.")
+    audit.add_argument("function", metavar="MODULE:FUNCTION")
+    kinds = ("softmax", "log_softmax", "logsumexp", "cross_entropy")
+    audit.add_argument("--kind", default="softmax", choices=kinds, help="what it should compute")
+    audit.add_argument("--axis", type=int, default=-1, help="of the classes (default: the last)")
+    audit.add_argument("--arrays", choices=("numpy", "torch", "jax"), help="what is given to it")
+    audit.add_argument("--time-limit", type=float, default=10.0, metavar="SECONDS")
     explain = add("explain", "Say what a cause is, and how to mend it.")
     explain.add_argument("code", nargs="?", help="such as SMX003; none: list them all")
     add("info", "Versions, the CPU's level, threads.")
@@ -176,6 +184,48 @@ def _trace(options: argparse.Namespace) -> int:
     return int(not traced.report.ok)
 
 
+def _audit(options: argparse.Namespace) -> int:
+    from .doctor.auditing import audit
+    from .doctor.texts import show
+
+    path = _report_path(options)
+    function = _imported(options.function)
+    try:
+        report = audit(
+            function,
+            options.kind,
+            axis=options.axis,
+            arrays=options.arrays,
+            time_limit=options.time_limit,
+        )
+    except (TypeError, ValueError, ImportError) as error:
+        _refuse(str(error))
+    show(report, sys.stdout)
+    _write(report, path)
+    return int(not report.ok)
+
+
+def _imported(name: str) -> Any:
+    """The function MODULE:FUNCTION; modules of the current folder are found, as `python -m` does."""
+    import importlib
+
+    module, _, path = name.partition(":")
+    if not module or not path:
+        _refuse(f"MODULE:FUNCTION is accepted, such as package.layers:softmax, got {name!r}")
+    if os.getcwd() not in sys.path and "" not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    try:
+        found: Any = importlib.import_module(module)
+    except (Exception, SystemExit) as error:  # the module is the user's: it may raise anything
+        _refuse(f"{module} cannot be imported: {type(error).__name__}: {error}")
+    for part in path.split("."):
+        try:
+            found = getattr(found, part)
+        except AttributeError:
+            _refuse(f"{module} has no {path}")
+    return found
+
+
 def _explain(options: argparse.Namespace) -> int:
     from .doctor.causes import CAUSES
     from .doctor.texts import explained
@@ -214,6 +264,7 @@ _COMMANDS = {
     "run": _run,
     "diagnose": _diagnose,
     "trace": _trace,
+    "audit": _audit,
     "explain": _explain,
     "info": _info,
 }

@@ -1,5 +1,6 @@
 """Calls of the user's function: what it gave back, raised, printed or changed."""
 
+import contextlib
 import inspect
 import sys
 from collections.abc import Callable
@@ -28,6 +29,7 @@ class Outcome:
     value: NDArray[Any] | None
     kind: str
     error: str = ""
+    name: str = ""  # the result's type
 
 
 class Caller:
@@ -82,7 +84,9 @@ class Caller:
             result = self.fn(*arguments, **keywords)
             kind = _kind(result)
             value = as_array(result) if kind != "other" else np.asarray(result)
-            outcome = Outcome(None if value is None else value.copy(), kind)
+            outcome = Outcome(
+                None if value is None else value.copy(), kind, name=type(result).__name__
+            )
         except Stopped:
             raise
         except BaseException as error:  # sys.exit in a function ends no audit
@@ -143,12 +147,22 @@ def _axis_names(fn: Callable[..., Any]) -> list[str | None]:
 
 def _imported(fn: Callable[..., Any]) -> list[str]:
     """The libraries that the function's module has imported; of a builtin all that are loaded."""
-    names = getattr(inspect.unwrap(fn), "__globals__", None)
+    bare = inspect.unwrap(fn)
+    names = getattr(bare, "__globals__", None)
     loaded = [library for library in LIBRARIES[1:] if library in sys.modules]
     if names is None:
         return loaded
-    modules = {getattr(v, "__name__", "") for v in list(names.values()) if inspect.ismodule(v)}
-    modules |= {str(getattr(v, "__module__", "")) for v in list(names.values())}
-    modules.add(str(names.get("__name__")))
-    roots = {name.partition(".")[0] for name in modules}
+    values = [*names.values(), names.get("__name__")]
+    for cell in getattr(bare, "__closure__", None) or ():
+        with contextlib.suppress(ValueError):  # a name that is not bound yet
+            values.append(cell.cell_contents)
+    roots = {_module_of(value).partition(".")[0] for value in values}
     return [library for library in loaded if library in roots]
+
+
+def _module_of(value: Any) -> str:
+    """The name of a module, or of the one that a function or a class is from."""
+    if isinstance(value, str):
+        return value
+    name = getattr(value, "__name__" if inspect.ismodule(value) else "__module__", "")
+    return str(name)

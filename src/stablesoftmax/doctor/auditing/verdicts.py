@@ -21,6 +21,13 @@ class Verdict:
     values: NDArray[np.float64]
     allowed: NDArray[np.float64]
 
+    def of_integers(self, dtype: np.dtype[Any]) -> "Verdict":
+        """Return what is allowed where integers give this dtype: torch and JAX give float32."""
+        if dtype.kind != "f":
+            return self
+        wider = float(np.finfo(dtype).eps) / float(np.finfo(np.float64).eps)
+        return Verdict(self.values, self.allowed * max(wider, 1.0))
+
 
 @np.errstate(all="ignore")
 def exact(kind: str, probe: Probe) -> Verdict:
