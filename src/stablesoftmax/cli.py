@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import faulthandler
 import os
 import sys
 from collections.abc import Sequence
@@ -191,6 +192,7 @@ def _audit(options: argparse.Namespace) -> int:
     path = _report_path(options)
     function = _imported(options.function)
     try:
+        _end_after(options.time_limit + 5)
         report = audit(
             function,
             options.kind,
@@ -198,15 +200,26 @@ def _audit(options: argparse.Namespace) -> int:
             arrays=options.arrays,
             time_limit=options.time_limit,
         )
-    except (TypeError, ValueError, ImportError) as error:
+    except (TypeError, ValueError, OverflowError, ImportError) as error:
         _refuse(str(error))
+    finally:
+        faulthandler.cancel_dump_traceback_later()
     show(report, sys.stdout)
     _write(report, path)
     return int(not report.ok)
 
 
+def _end_after(seconds: float) -> None:
+    """End the process, and say where it hangs, if a call never lets go of the interpreter.
+
+    `re.match("(a+)+$", "a" * 40 + "b")` is such a call: no thread of Python's could end it.
+    """
+    if sys.__stderr__ is not None and seconds > 0:
+        faulthandler.dump_traceback_later(seconds, exit=True, file=sys.__stderr__)
+
+
 def _imported(name: str) -> Any:
-    """The function MODULE:FUNCTION; modules of the current folder are found, as `python -m` does."""
+    """The function MODULE:FUNCTION; the current folder's modules are found, as by `python -m`."""
     import importlib
 
     module, _, path = name.partition(":")

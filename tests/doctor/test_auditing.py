@@ -1,5 +1,6 @@
 """`audit`: every mistake has its own cause first, and what is sound is left alone."""
 
+import subprocess
 import sys
 import time
 import warnings
@@ -220,6 +221,15 @@ def test_the_command(module, capsys):
     assert "SMX007 wrong-axis (error)" in capsys.readouterr().out
     assert (module / "why.json").exists()
     assert cli.main(["audit", "scipy.special:log_softmax", "--kind", "log_softmax"]) == 0
+
+
+def test_the_command_ends_what_never_lets_go(module):
+    text = "import re\ndef softmax(x):\n    return re.match('(a+)+$', 'a' * 40 + 'b')\n"
+    (module / "never.py").write_text(text)
+    line = [sys.executable, "-m", "stablesoftmax", "audit", "never:softmax", "--time-limit", "0.1"]
+    ended = subprocess.run(line, capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 1
+    assert "never.py" in ended.stderr
 
 
 @pytest.mark.parametrize(

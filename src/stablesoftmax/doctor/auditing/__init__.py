@@ -109,8 +109,14 @@ def audit(
     if thread.is_alive():
         message = f"no result within {time_limit:g} s, on {caller.now}"
         findings.append(Finding("SMX027", "error", message, examination.place))
+    findings = [f for i, f in enumerate(findings) if f.code not in _severe(findings[:i])]
     findings.sort(key=lambda f: (_SEVERITIES.index(f.severity), ORDER.index(f.code)))
     return Report(findings, tool="audit", notes=_notes(examination, printed.getvalue()))
+
+
+def _severe(findings: list[Finding]) -> set[str]:
+    """The causes that need not be told again."""
+    return {finding.code for finding in findings if finding.severity != "info"}
 
 
 def _check(fn: Any, kind: Any, axis: Any, arrays: Any, time_limit: Any) -> None:

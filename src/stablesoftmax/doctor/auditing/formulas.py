@@ -94,7 +94,10 @@ def _logsumexp(shift: Formula, total: Formula) -> Formula:
     def formula(x: Array, axis: int) -> Array:
         _, t, s = _parts(shift, total)(x, axis)
         result = s + np.log(t)
-        return np.asarray(result.squeeze(axis) if result.ndim == x.ndim else result)
+        if result.ndim < x.ndim:
+            return np.asarray(result)
+        kept = [i for i in range(x.ndim) if result.shape[i] < x.shape[i]]
+        return np.asarray(result.squeeze(tuple(kept or [axis])))
 
     return formula
 

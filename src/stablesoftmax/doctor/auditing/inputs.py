@@ -23,6 +23,7 @@ _ROWS = {
     "overflow": [1000.0, 999.0, 998.0],
     "underflow": [-1000.0, -999.0, -998.0],
     "spread": [1000.0, 0.0, -1000.0],
+    "the largest last": [-1000.0, 0.0, 1000.0],  # a shift by the first entry overflows
     "one far above": [3000.0, 0.0, 0.0, 0.0],  # the mean is 750, and 3000 - 750 overflows
     "one far below": [0.0, 0.0, 0.0, -3000.0],
     "two large": [900.0, 600.0, 0.0],  # a clip at 500 makes them equal
@@ -82,4 +83,4 @@ def long_row(dtype: np.dtype[Any], flat: bool, axis: int) -> Probe:
 def labels_of(x: NDArray[Any], axis: int) -> NDArray[np.int64]:
     """The least likely class of each row that is possible at all: its loss is the largest."""
     values = x.astype(np.float64)
-    return np.where(np.isfinite(values), values, np.inf).argmin(axis)
+    return np.asarray(np.where(np.isfinite(values), values, np.inf).argmin(axis))

@@ -38,6 +38,11 @@ class Case:
         return at is None or bool(at.any())
 
     @property
+    def comparable(self) -> bool:
+        """Whether what came back has as many entries as it should."""
+        return wrong(self.outcome, self.verdict) is not None
+
+    @property
     def relative(self) -> bool:
         """Whether errors count relative to the value: of a softmax, not of a logarithm."""
         return bool((self.verdict.values >= 0).all() and (self.verdict.values <= 1).all())
@@ -76,10 +81,26 @@ def _fits(mistake: Mistake, cases: Sequence[Case]) -> bool:
     return True
 
 
+@np.errstate(all="ignore")
+def _differs(mistake: Mistake, cases: Sequence[Case]) -> bool:
+    """Whether the formula is wrong at all here: a sum along the last axis is right, if that is it.
+
+    Without this an epsilon of 1e-12 would pass for a sum along the last axis.
+    """
+    for case in cases:
+        try:
+            model = mistake.formula(case.probe.x, case.probe.axis)
+        except (ValueError, IndexError):
+            return True
+        if Case(case.probe, Outcome(model, "numpy"), case.verdict).bad:
+            return True
+    return False
+
+
 def name_plain(kind: str, cases: Sequence[Case]) -> Named:
     """Name the cause of a function that is wrong for small logits."""
     for mistake in plain_mistakes(kind):
-        if _fits(mistake, cases):
+        if _fits(mistake, cases) and _differs(mistake, cases):
             return mistake.code, mistake.text
     ready = [case for case in cases if not case.outcome.error]
     for case in ready:
@@ -95,20 +116,27 @@ def _fitted(kind: str, cases: Sequence[Case]) -> Iterator[Named]:
     odd = [case for case in cases if not case.finite]
     if odd:
         yield "SMX024", "small logits give NaN or infinity"
+    types = [(c.probe.x.dtype, c.outcome.value.dtype) for c in cases if c.outcome.value is not None]
+    if any(out.kind in "biu" for _, out in types):
+        yield "SMX010", "results are cut to integers"
     got, right = _joined(kind, [(case.got, case) for case in cases])
     sums = np.concatenate([_sums(case) for case in cases])
     bare = np.concatenate([_sums(case, shifted=False) for case in cases])
     if _constant(got - right):
         yield "SMX008", f"{np.mean(got - right):.2g} is added"
     for of_row in (sums, bare):
-        if kind != "logsumexp" and _constant((right / got - 1) * of_row):
-            eps = float(np.mean((right / got - 1) * of_row))
-            yield "SMX008", f"{eps:.2g} is added to the sum that is divided by"
-        if kind == "logsumexp" and _constant((got / right - 1) * of_row):
-            yield "SMX008", "an epsilon is added to the sum"
+        eps = (got / right - 1 if kind == "logsumexp" else right / got - 1) * of_row
+        if _constant(eps):
+            code = "SMX008" if abs(eps.mean()) < 0.1 else "SMX024"
+            yield code, f"{eps.mean():.2g} is added to the sum"
+    if kind in ("softmax", "log_softmax") and all(_mixed(kind, case) for case in cases):
+        yield "SMX008", "an epsilon is added to every probability, and they are divided again"
     error = float(abs(got / right - 1).max())
     if error < 1e-2 and cases[0].probe.x.dtype == np.float64:
+        given, back = types[0]
         narrow = "float32" if error < 3e-6 else "float16"
+        if back.itemsize < given.itemsize:
+            yield "SMX026", f"{given} goes in, and {back} comes back"
         yield "SMX011", f"the digits are those of {narrow}: it is computed in that"
     if kind in ("softmax", "log_softmax") and all(map(_proportional, _ratios(kind, cases))):
         yield "SMX002", "each row is its softmax times a factor: the sum is another array's"
@@ -139,7 +167,19 @@ def _sums(case: Case, shifted: bool = True) -> NDArray[Any]:
 
 def _constant(values: NDArray[Any]) -> bool:
     mean = float(abs(values).mean())
-    return bool(mean > 1e-14 and np.ptp(values) <= 0.02 * mean)
+    return bool(1e-14 < mean < np.inf and np.ptp(values) <= 0.02 * mean)
+
+
+def _mixed(kind: str, case: Case) -> bool:
+    """Whether rows are a p + b with one a and b, as (p + eps) / sum(p + eps) is."""
+    got, right = case.got, case.verdict.values
+    if kind == "log_softmax":
+        got, right = np.exp(got), np.exp(right)
+    if got.size < 3 or np.ptp(right) == 0:
+        return False
+    slope, shift = np.polyfit(right.ravel(), got.ravel(), 1)
+    error = float(abs(slope * right + shift - got).max())
+    return bool(1e-13 < shift < 0.1 and slope > 0.5 and error < 1e-3 * shift)
 
 
 def _ratios(kind: str, cases: Sequence[Case]) -> Iterator[NDArray[Any]]:
@@ -215,8 +255,10 @@ def _by_signs(kind: str, cases: Sequence[Case]) -> Iterator[Named]:
     ends = {"overflow", "underflow"} & {case.probe.topic for case in lost}
     if ends:
         yield unshifted, "exp overflows or underflows: the row's maximum is not subtracted"
-    floor = _floor(kind, {case.probe.topic: case for case in cases})
+    floor = _floor(kind, by_topic := {case.probe.topic: case for case in cases})
     if floor is not None:
+        if _smallest(kind, by_topic["small probabilities"]) > floor + 1:
+            yield "SMX013", f"an infinity is made, and hidden by {floor:.4g}"
         clip = abs(floor - round(floor)) < 1e-6
         code, what = ("SMX023", "logits are clipped") if clip else ("SMX008", "an epsilon holds it")
         yield code, f"no probability falls below {np.exp(-floor):.2g}: {what}"
@@ -237,11 +279,14 @@ def _uniform(kind: str, case: Case) -> bool:
 
 def _floor(kind: str, cases: dict[str, Case]) -> float | None:
     """-log of the smallest probability that the function gives, where it is one for all."""
-    levels = []
-    for topic in ("spread", "one far above", "small probabilities"):
-        got = cases[topic].got
-        lowest = {"softmax": got.min, "log_softmax": got.min}.get(kind, got.max)()
-        levels.append(-np.log(lowest) if kind == "softmax" else abs(lowest))
+    levels = [_smallest(kind, cases[topic]) for topic in ("spread", "one far above")]
     if not np.isfinite(levels).all() or np.ptp(levels) > 0.01 * max(levels):
         return None
-    return float(levels[-1])
+    return levels[-1]
+
+
+def _smallest(kind: str, case: Case) -> float:
+    """-log of the smallest probability of a row."""
+    if kind == "softmax":
+        return float(-np.log(case.got.min()))
+    return float(abs(case.got).max())

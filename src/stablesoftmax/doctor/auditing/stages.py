@@ -1,6 +1,5 @@
 """The examination: small logits, the ends of exp, dtypes, infinities, then manners."""
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -8,14 +7,15 @@ import numpy as np
 from ..arrays import summary
 from ..findings import Finding, Severity
 from .calls import Caller
+from .contracts import right_for_vectors, says_vectors, wrong_beside_matrices
 from .inputs import Probe, benign, extremes, long_row
 from .naming import Case, name_extreme, name_plain
+from .shrinking import beside, shown, smallest
 from .verdicts import exact
 
 __all__ = ["Examination"]
 
-_TRIES = 80  # calls that shrinking an input may take
-_TASTE = "a matter of contract"
+TASTE = "a matter of contract"
 
 
 class Examination:
@@ -80,50 +80,38 @@ class Examination:
             self._add("SMX026", "error", text, strange[0])
             return False
         self.flat = 2 not in taken
-        cases = self._contract(cases, taken)
+        refused = [case for case in cases if case.probe.x.ndim not in taken]
+        cases = [case for case in cases if case.probe.x.ndim in taken]
+        if refused:
+            numbers = " and ".join(map(str, sorted(taken)))
+            text = f"takes arrays of {numbers} dimensions alone ({TASTE})"
+            self._add("SMX027", "info", text, refused[0])
         noisy = [case for case in cases if self._noisy(case)]
-        if not noisy:
-            cases = self._matrices_only(cases)
+        if not noisy and (other := wrong_beside_matrices(cases)):
+            text = f"right for arrays of 2 dimensions alone ({TASTE})"
+            self._add("SMX027", "info", text, other[0])
+            cases = [case for case in cases if case.probe.x.ndim == 2]
         bad = [case for case in cases if case.bad]
         if noisy:
             self._add("SMX028", "error", "two calls with one input differ", noisy[0])
         elif bad:
             code, text = name_plain(self.kind, cases)
-            text, severity = self._vectors_only(code, text, cases)
-            self._add(code, severity, text, self._smallest(bad))
+            if code == "SMX024" and self._right_alone(cases):
+                code, text = "SMX028", "each row is right alone, and not in a batch with others"
+            severity: Severity = "error"
+            if code in ("SMX006", "SMX007") and right_for_vectors(cases):
+                text += "; right for vectors alone"
+                if says_vectors(self.documentation):
+                    self.flat, severity = True, "info"
+            self._add(code, severity, text, self._shrunk(bad))
         self._mark("small logits", bool(bad or noisy))
         return True
 
-    def _contract(self, cases: list[Case], taken: set[int]) -> list[Case]:
-        refused = [case for case in cases if case.probe.x.ndim not in taken]
-        if refused:
-            numbers = " and ".join(map(str, sorted(taken)))
-            text = f"takes arrays of {numbers} dimensions alone ({_TASTE})"
-            self._add("SMX027", "info", text, refused[0])
-        return [case for case in cases if case.probe.x.ndim in taken]
-
-    def _matrices_only(self, cases: list[Case]) -> list[Case]:
-        """A loop over the rows is right for a batch: of a vector it makes ones."""
-        matrices = [case for case in cases if case.probe.x.ndim == 2]
-        bad = [case for case in cases if case.bad and case.probe.x.ndim != 2]
-        vectors = [case for case in cases if case.probe.x.ndim == 1]
-        if not matrices or any(case.bad for case in matrices) or not bad:
-            return cases
-        if vectors and not any(case.bad for case in vectors):
-            return cases
-        text = f"right for arrays of 2 dimensions alone ({_TASTE})"
-        self._add("SMX027", "info", text, bad[0])
-        return matrices
-
-    def _vectors_only(self, code: str, text: str, cases: list[Case]) -> tuple[str, Severity]:
-        """A sum over everything is right for vectors, where those are the contract."""
-        vectors = [case for case in cases if case.probe.x.ndim == 1]
-        if not vectors or any(case.bad for case in vectors) or code not in ("SMX006", "SMX007"):
-            return text, "error"
-        if any(word in self.documentation for word in ("vector", "1-d", "1d", "one-dimensional")):
-            self.flat = True
-            return f"{text}; right for vectors, which it says are its contract", "info"
-        return f"{text}; right for vectors alone", "error"
+    def _right_alone(self, cases: list[Case]) -> bool:
+        """Whether rows that are wrong in a batch are right by themselves."""
+        batches = [c for c in cases if c.bad and c.probe.x.ndim == 2 and c.probe.axis in (-1, 1)]
+        rows = [Probe("a row alone", row[None]) for case in batches[:1] for row in case.probe.x]
+        return bool(rows) and not any(self.case(row).bad for row in rows)
 
     def _noisy(self, case: Case) -> bool:
         again = self.caller(case.probe).value
@@ -143,22 +131,23 @@ class Examination:
             if raised and len(raised) == len(bad):
                 code, text = "SMX027", f"it raises {raised[0].outcome.error}"
             severity: Severity = "warning" if code == "SMX025" else "error"
-            self._add(code, severity, text, self._smallest(bad))
+            self._add(code, severity, text, self._shrunk(bad))
         elif not right:
             self._overflows(bad)
 
     def _overflows(self, bad: list[Case]) -> None:
         """Of another formula: whether exp overflows besides."""
         code = "SMX005" if self.kind == "logsumexp" else "SMX001"
-        lost = [case for case in bad if case.outcome.value is not None and not case.finite]
+        lost = [case for case in bad if case.comparable and not case.finite]
         known = {finding.code for finding in self.findings} & {"SMX028", "SMX011", "SMX002"}
         if any(case.probe.topic in ("overflow", "underflow") for case in lost) and not known:
             text = "exp overflows or underflows: the row's maximum is not subtracted"
-            self._add(code, "error", text, self._smallest(lost))
+            self._add(code, "error", text, self._shrunk(lost))
 
     def _dtypes(self) -> None:
         """What is sound in float64, in the narrower dtypes."""
-        for dtype in (np.dtype(np.float32), np.dtype(np.float16)):
+        narrow: list[np.dtype[Any]] = [np.dtype(np.float32), np.dtype(np.float16)]
+        for dtype in narrow:
             if dtype.itemsize >= self.dtype.itemsize:
                 continue
             probes = benign(dtype, self.axis, False)[:2]
@@ -171,14 +160,17 @@ class Examination:
             bad = [case for case in cases if case.bad]
             self._mark(str(dtype), bool(bad))
             if all(case.outcome.error for case in cases):
-                self._add("SMX027", "info", f"{dtype} is refused ({_TASTE})", cases[0])
+                self._add("SMX027", "info", f"{dtype} is refused ({TASTE})", cases[0])
+            elif any(case.outcome.error for case in bad):
+                case = next(case for case in bad if case.outcome.error)
+                self._add("SMX027", "error", f"of {dtype} it raises {case.outcome.error}", case)
             elif bad:
                 lost = any(not case.finite for case in bad)
                 code = "SMX016" if lost and dtype == np.float16 else "SMX011"
                 text = f"right in {self.dtype}, and wrong in {dtype}"
                 # np.logaddexp.reduce adds 4096 numbers of float16 one by one, as its users know
                 known = self.kind == "logsumexp" and {c.probe.topic for c in bad} == {"a long row"}
-                self._add(code, "info" if known else "error", text, self._smallest(bad))
+                self._add(code, "info" if known else "error", text, self._shrunk(bad))
 
     def _integers(self) -> None:
         """Small signed integers count; the wrap of unsigned or extreme ones is worth a word."""
@@ -186,7 +178,7 @@ class Examination:
                            ("int8", [127, -128, 0])):  # fmt: skip
             case = self.case(Probe(dtype, self._shaped(np.array(row, dtype)), self._its_axis()))
             if case.outcome.error:
-                text = f"{dtype} is refused ({_TASTE})"
+                text = f"{dtype} is refused ({TASTE})"
                 return self._add("SMX027", "info", text, case)
             if not case.bad or case.probe.x.dtype.kind == "f":
                 continue
@@ -209,8 +201,8 @@ class Examination:
                                  ("a fully masked row", [-inf] * 3, "SMX014")):  # fmt: skip
             case = self.case(Probe(topic, self._shaped(row), self._its_axis()))
             if case.bad or not case.finite or (code == "SMX014" and self.kind != "logsumexp"):
-                gives = case.outcome.error or _shown(case.outcome.value)
-                self._add(code, "info", f"{topic} gives {gives} ({_TASTE})", case)
+                gives = case.outcome.error or shown(case.outcome.value)
+                self._add(code, "info", f"{topic} gives {gives} ({TASTE})", case)
         case = self.case(Probe("NaN", self._shaped([1.0, nan, 2.0]), self._its_axis()))
         value = case.outcome.value
         hidden = value is not None and bool(np.isfinite(value).all())
@@ -220,7 +212,7 @@ class Examination:
 
     def _result(self) -> None:
         """The shape, dtype and kind of what comes back."""
-        dtypes = [np.dtype(np.float64), np.dtype(np.float32), np.dtype(np.float16)]
+        dtypes: list[np.dtype[Any]] = [np.dtype(t) for t in (np.float64, np.float32, np.float16)]
         for dtype in dtypes:
             if dtype.itemsize > self.dtype.itemsize:
                 continue
@@ -266,7 +258,7 @@ class Examination:
                 continue
             outcome = self.caller(Probe(topic, x, probe.axis), raw=raw)
             if outcome.error:
-                text = f"{topic} is refused: {outcome.error} ({_TASTE})"
+                text = f"{topic} is refused: {outcome.error} ({TASTE})"
                 self.findings.append(Finding("SMX027", "info", text, self.place))
 
     def _manners(self) -> None:
@@ -275,7 +267,7 @@ class Examination:
         self._mark("the argument is left alone", changed is not None)
         if changed is not None:
             told = any(word in self.documentation for word in ("in place", "in-place", "inplace"))
-            text = f"it writes to its argument, which was {_shown(changed)}"
+            text = f"it writes to its argument, which was {shown(changed)}"
             text += ", and says so" if told else ""
             evidence = {"operands": [summary("x", changed)]}
             severity: Severity = "info" if told else "error"
@@ -296,21 +288,8 @@ class Examination:
     def _mark(self, topic: str, failed: bool) -> None:
         (self.failed if failed else self.passed).append(topic)
 
-    def _smallest(self, bad: list[Case]) -> Case:
-        """The smallest input that still fails, in the same way."""
-        case = min(bad, key=lambda c: (c.outcome.value is None, c.probe.x.size))
-        tries = _TRIES
-        while tries > 0:
-            for smaller in _smaller(case.probe):
-                tries -= 1
-                shrunk = self.case(smaller)
-                like = shrunk.outcome.error == case.outcome.error and shrunk.finite == case.finite
-                if shrunk.bad and like:
-                    case = shrunk
-                    break
-            else:
-                return case
-        return case
+    def _shrunk(self, bad: list[Case]) -> Case:
+        return smallest(bad, self.case)
 
     def _add(self, code: str, severity: Severity, text: str, case: Case) -> None:
         x, right = case.probe.x, case.verdict.values
@@ -321,30 +300,6 @@ class Examination:
         }  # fmt: skip
         message = text
         if severity != "info" and not case.outcome.error:
-            got = _shown(case.outcome.value)
-            message = f"{text}; {_shown(x)} gives {got}, exactly {_shown(right)}"
+            got, exactly = beside(case.outcome.value, right)
+            message = f"{text}; {shown(x)} gives {got}, exactly {exactly}"
         self.findings.append(Finding(code, severity, message, self.place, evidence))
-
-
-def _smaller(probe: Probe) -> list[Probe]:
-    """The input without one of its elements, rows or columns."""
-    x = probe.x
-    return [
-        Probe(probe.topic, np.delete(x, i, axis), probe.axis)
-        for axis in range(x.ndim)
-        if x.shape[axis] > 1
-        for i in range(min(x.shape[axis], 5))
-    ]
-
-
-def _shown(value: Any) -> str:
-    """An array in a few words."""
-    if value is None or value.dtype.kind not in "biuf":
-        return "no array of real numbers"
-    array = np.asarray(value)
-    if array.size > 12:
-        return f"{array.dtype} of shape {array.shape}"
-    render: Callable[[Any], Any] = lambda v: f"{v:.6g}" if isinstance(v, float) else str(v)  # noqa: E731
-    return np.array2string(
-        array, separator=", ", formatter={"all": lambda v: render(v.item())}
-    ).replace("\n", "")
