@@ -1,9 +1,11 @@
 """`audit`: every mistake has its own cause first, and what is sound is left alone."""
 
+import os
 import subprocess
 import sys
 import time
 import warnings
+from pathlib import Path
 
 import mistakes
 import numpy as np
@@ -153,7 +155,9 @@ def test_global_random_numbers_are_noted():
     assert any("random" in note for note in report.notes)
 
 
-@pytest.mark.parametrize("result", [None, "text", {"p": 1}, 3, [], np.zeros((7, 7)), 1j, object()])
+@pytest.mark.parametrize(
+    "result", [None, "text", {"p": 1}, 3, [], (np.zeros(2), 0), np.zeros((7, 7)), 1j, object()]
+)
 def test_whatever_comes_back_is_a_finding(result):
     report = doctor.audit(lambda x: result)
     assert not report.ok
@@ -170,6 +174,12 @@ def test_work_in_place_that_is_documented():
     report = doctor.audit(softmax)
     assert report.ok
     assert "SMX022" in {finding.code for finding in report.findings}
+
+
+def test_a_default_axis_is_worth_a_word():
+    codes = {f.code: f.severity for f in doctor.audit(special.softmax).findings}
+    assert codes["SMX007"] == "info"
+    assert "SMX007" not in {f.code for f in doctor.audit(stable).findings}
 
 
 def test_columns_where_they_are_asked():
@@ -210,8 +220,8 @@ def module(tmp_path, monkeypatch):
     text = "import numpy as np\ndef softmax(x):\n    return np.exp(x) / np.sum(np.exp(x))\n"
     (tmp_path / "softmax_of_mine.py").write_text(text)
     (tmp_path / "broken_module.py").write_text("1 / 0")
+    monkeypatch.setattr(sys, "path", [str(Path(path).absolute()) for path in sys.path if path])
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", list(sys.path))
     yield tmp_path
     sys.modules.pop("softmax_of_mine", None)
 
@@ -227,7 +237,10 @@ def test_the_command_ends_what_never_lets_go(module):
     text = "import re\ndef softmax(x):\n    return re.match('(a+)+$', 'a' * 40 + 'b')\n"
     (module / "never.py").write_text(text)
     line = [sys.executable, "-m", "stablesoftmax", "audit", "never:softmax", "--time-limit", "0.1"]
-    ended = subprocess.run(line, capture_output=True, text=True, timeout=60)
+    paths = os.pathsep.join(str(Path(path).absolute()) for path in sys.path if path)
+    ended = subprocess.run(
+        line, capture_output=True, text=True, timeout=60, env=os.environ | {"PYTHONPATH": paths}
+    )
     assert ended.returncode == 1
     assert "never.py" in ended.stderr
 

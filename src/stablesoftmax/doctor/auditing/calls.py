@@ -82,11 +82,7 @@ class Caller:
         state = _global_state()
         try:
             result = self.fn(*arguments, **keywords)
-            kind = _kind(result)
-            value = as_array(result) if kind != "other" else np.asarray(result)
-            outcome = Outcome(
-                None if value is None else value.copy(), kind, name=type(result).__name__
-            )
+            outcome = _outcome(result)
         except Stopped:
             raise
         except BaseException as error:  # sys.exit in a function ends no audit
@@ -127,6 +123,15 @@ def _global_state() -> bytes:
 
 def _same(a: NDArray[Any], b: NDArray[Any]) -> bool:
     return a.shape == b.shape and a.dtype == b.dtype and a.tobytes() == b.tobytes()
+
+
+def _outcome(result: Any) -> Outcome:
+    kind, name = _kind(result), type(result).__name__
+    try:
+        value = as_array(result) if kind != "other" else np.asarray(result)
+    except ValueError:  # a tuple of arrays
+        value = None
+    return Outcome(None if value is None else value.copy(), kind, name=name)
 
 
 def _line(error: BaseException) -> str:

@@ -226,7 +226,7 @@ def _rounded(case: Case) -> bool:
 @np.errstate(all="ignore")
 def _hides(mistake: Mistake, cases: Sequence[Case]) -> bool:
     """Whether the outcome is the mistake's, with one number wherever that is NaN."""
-    seen = False
+    worst, fills = 0.0, []
     for case in cases:
         try:
             model, got = mistake.formula(case.probe.x, case.probe.axis), case.got
@@ -238,15 +238,20 @@ def _hides(mistake: Mistake, cases: Sequence[Case]) -> bool:
         if not np.allclose(got[~lost], model[~lost], rtol=1e-4):
             return False
         if lost.any():
-            seen, error = True, abs(got - case.verdict.values)[lost]
-            if np.ptp(got[lost]) > 0 or not error.max() > 1e-3:
+            worst = max(worst, float(abs(got - case.verdict.values)[lost].max()))
+            if np.ptp(got[lost]) > 0:
                 return False
-    return seen
+            fills.append((float(got[lost][0]), case.probe.x.shape[case.probe.axis]))
+    # clipped logits give 1/3 for [1000, 999, 998], and 1 for [1000, 0, 0]: no filling does
+    one = all(fill == fills[0][0] for fill, _ in fills)
+    return worst > 1e-3 and (one or all(abs(fill * n - 1) < 1e-6 for fill, n in fills))
 
 
 def _by_signs(kind: str, cases: Sequence[Case]) -> Iterator[Named]:
     bad = {case.probe.topic: case for case in cases if case.bad}
     unshifted = "SMX001" if kind in ("softmax", "cross_entropy") else "SMX005"
+    if any((abs(case.got) == np.finfo(case.probe.x.dtype).max).any() for case in bad.values()):
+        yield "SMX013", "an infinity is made, and hidden by the largest number"
     if set(bad) == {"rows far apart"}:
         yield "SMX003", "each row is right alone, and not in a batch with others"
     if any(_uniform(kind, bad[topic]) for topic in ("overflow", "underflow") if topic in bad):
@@ -279,6 +284,8 @@ def _uniform(kind: str, case: Case) -> bool:
 
 def _floor(kind: str, cases: dict[str, Case]) -> float | None:
     """-log of the smallest probability that the function gives, where it is one for all."""
+    if kind == "logsumexp":
+        return None
     levels = [_smallest(kind, cases[topic]) for topic in ("spread", "one far above")]
     if not np.isfinite(levels).all() or np.ptp(levels) > 0.01 * max(levels):
         return None

@@ -104,8 +104,20 @@ class Examination:
                 if says_vectors(self.documentation):
                     self.flat, severity = True, "info"
             self._add(code, severity, text, self._shrunk(bad))
+        elif self.caller.keyword:
+            self._default(cases)
         self._mark("small logits", bool(bad or noisy))
         return True
+
+    def _default(self, cases: list[Case]) -> None:
+        """Of a function with a parameter for the axis: whether its default is the axis asked."""
+        keyword, self.caller.keyword = self.caller.keyword, None
+        asked = [c.probe for c in cases if c.probe.x.ndim == 2 and c.probe.axis == self.axis]
+        for case in map(self.case, asked[:1]):
+            if case.bad:
+                text = f"without {keyword}= it works on another axis than {self.axis} ({TASTE})"
+                self._add("SMX007", "info", text, case)
+        self.caller.keyword = keyword
 
     def _right_alone(self, cases: list[Case]) -> bool:
         """Whether rows that are wrong in a batch are right by themselves."""
@@ -204,11 +216,10 @@ class Examination:
                 gives = case.outcome.error or shown(case.outcome.value)
                 self._add(code, "info", f"{topic} gives {gives} ({TASTE})", case)
         case = self.case(Probe("NaN", self._shaped([1.0, nan, 2.0]), self._its_axis()))
-        value = case.outcome.value
-        hidden = value is not None and bool(np.isfinite(value).all())
+        hidden = case.bad and not case.outcome.error
         self._mark("NaN", hidden)
         if hidden:
-            self._add("SMX013", "warning", "a NaN that comes in is hidden", case)
+            self._add("SMX013", "warning", "a NaN that comes in is hidden, or left out", case)
 
     def _result(self) -> None:
         """The shape, dtype and kind of what comes back."""
@@ -241,8 +252,11 @@ class Examination:
         """Whether a result outlives the next call."""
         probe = benign(self.dtype, self.axis, False)[0 if self.flat else 1]
         kept = self.caller.kept(probe, Probe("another", -probe.x, probe.axis))
-        self._mark("a result after the next call", not kept)
-        if not kept:
+        again = self.case(Probe("another input", -probe.x, probe.axis))
+        self._mark("a result after the next call", not kept or again.bad)
+        if again.bad:
+            self._add("SMX028", "error", "a result depends on earlier calls", again)
+        elif not kept:
             case = self.case(probe)
             self._add("SMX028", "error", "a result changes with the next call", case)
 
