@@ -284,6 +284,44 @@ def a_buffer_that_is_kept(x):
     return out
 
 
+@mistake("SMX001")
+def naive_in_float32(x):
+    return over_rows(np.exp(x.astype(np.float32)))
+
+
+@mistake("SMX001")
+def naive_over_an_epsilon(x):
+    return np.exp(x) / (np.exp(x).sum(axis=-1, keepdims=True) + 1e-8)
+
+
+@mistake("SMX003")
+def global_maximum_in_float32(x):
+    e = np.exp(x.astype(np.float32) - x.max().astype(np.float32))
+    return over_rows(e).astype(x.dtype)
+
+
+@mistake("SMX008")
+def epsilon_that_is_divided_again(x):
+    p = stable(x) + x.dtype.type(1e-7)
+    return over_rows(p)
+
+
+@mistake("SMX013")
+def nan_left_out(x):
+    e = np.exp(x - np.nanmax(x, axis=-1, keepdims=True))
+    return e / np.nansum(e, axis=-1, keepdims=True)
+
+
+@mistake("SMX014")
+def mask_that_is_a_zero(x):
+    return stable(np.where(np.isneginf(x), x.dtype.type(0), x))
+
+
+@mistake("SMX028")
+def kept_by_shape(x, kept={}):  # noqa: B006
+    return kept.setdefault((x.shape, x.dtype), stable(x))
+
+
 # ---- the others ----------------------------------------------------------------------------------
 
 

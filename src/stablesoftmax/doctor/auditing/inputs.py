@@ -30,7 +30,10 @@ _ROWS = {
     "two very low": [-600.0, -900.0, -1200.0],
     "small probabilities": [0.0, -15.0, -200.0, -400.0],  # a floor or a clip makes the last equal
 }
-_LARGE = [1000000.5, 1000000.0, 999999.0]  # x - logsumexp(x) keeps ten digits fewer
+_WIDE = {  # beyond float16
+    "large": [1000000.5, 1000000.0, 999999.0],  # x - logsumexp(x) keeps ten digits fewer
+    "masked by -1e9": [1.0, -1e9, 2.0],
+}
 
 
 def benign(
@@ -60,8 +63,7 @@ def benign(
 
 def extremes(dtype: np.dtype[Any], flat: bool, axis: int) -> list[Probe]:
     """Finite logits at the ends of exp; as vectors, or as batches of one row."""
-    half = dtype == np.float16
-    rows = dict(_ROWS) if half else _ROWS | {"large": _LARGE}
+    rows = _ROWS if dtype == np.float16 else _ROWS | _WIDE
     shaped = {topic: np.array(row, dtype) for topic, row in rows.items()}
     if flat:
         return [Probe(topic, row) for topic, row in shaped.items()]

@@ -114,7 +114,7 @@ class Examination:
         keyword, self.caller.keyword = self.caller.keyword, None
         asked = [c.probe for c in cases if c.probe.x.ndim == 2 and c.probe.axis == self.axis]
         for case in map(self.case, asked[:1]):
-            if case.bad:
+            if case.bad and not case.outcome.error:  # torch's dim has no default
                 text = f"without {keyword}= it works on another axis than {self.axis} ({TASTE})"
                 self._add("SMX007", "info", text, case)
         self.caller.keyword = keyword
@@ -151,10 +151,19 @@ class Examination:
         """Of another formula: whether exp overflows besides."""
         code = "SMX005" if self.kind == "logsumexp" else "SMX001"
         lost = [case for case in bad if case.comparable and not case.finite]
-        known = {finding.code for finding in self.findings} & {"SMX028", "SMX011", "SMX002"}
-        if any(case.probe.topic in ("overflow", "underflow") for case in lost) and not known:
+        if {finding.code for finding in self.findings} & {"SMX028", "SMX002"}:
+            return
+        topics = {case.probe.topic for case in lost}
+        if topics & {"overflow", "underflow"}:
             text = "exp overflows or underflows: the row's maximum is not subtracted"
             self._add(code, "error", text, self._shrunk(lost))
+        elif topics == {"rows far apart"} and not self.findings_of_codes("SMX006", "SMX007"):
+            text = "each row is right alone, and not in a batch with others"
+            self._add("SMX003", "error", text, self._shrunk(lost))
+
+    def findings_of_codes(self, *codes: str) -> list[Finding]:
+        """Return what was found of these causes."""
+        return [finding for finding in self.findings if finding.code in codes]
 
     def _dtypes(self) -> None:
         """What is sound in float64, in the narrower dtypes."""
@@ -240,7 +249,7 @@ class Examination:
     def _other_kind(self, case: Case) -> str:
         outcome, x = case.outcome, case.probe.x
         value, shape = outcome.value, case.verdict.values.shape
-        if outcome.error or value is None or {"SMX006", "SMX007"} & {f.code for f in self.findings}:
+        if outcome.error or value is None or self.findings_of_codes("SMX006", "SMX007"):
             return ""
         if outcome.kind != self.caller.library:
             return f"{self.caller.library} goes in, and another kind of object comes back"
