@@ -2,6 +2,7 @@
 
 import contextlib
 import inspect
+import pickle
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -117,8 +118,7 @@ class Caller:
 
 def _global_state() -> bytes:
     """NumPy's global random numbers, which the function should leave alone."""
-    state: Any = np.random.get_state()  # noqa: NPY002
-    return bytes(state[1].tobytes()) + bytes([state[2] & 255, state[2] >> 8])
+    return pickle.dumps(np.random.get_state(legacy=False))  # noqa: NPY002
 
 
 def _same(a: NDArray[Any], b: NDArray[Any]) -> bool:

@@ -1,6 +1,6 @@
 """What a function may refuse: vectors, matrices or batches that it was not written for."""
 
-from .naming import Case
+from .cases import Case
 
 __all__ = ["right_for_vectors", "says_vectors", "wrong_beside_matrices"]
 

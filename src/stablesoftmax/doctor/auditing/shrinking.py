@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from .cases import Case
 from .inputs import Probe
-from .naming import Case
 
 __all__ = ["beside", "shown", "smallest"]
 

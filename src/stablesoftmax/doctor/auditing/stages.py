@@ -6,29 +6,20 @@ import numpy as np
 
 from ..arrays import summary
 from ..findings import Finding, Severity
-from .calls import Caller
+from .cases import Case
 from .contracts import right_for_vectors, says_vectors, wrong_beside_matrices
 from .inputs import Probe, benign, extremes, long_row
-from .naming import Case, name_extreme, name_plain
-from .shrinking import beside, shown, smallest
-from .verdicts import exact
+from .naming import name_extreme, name_plain
+from .records import Record
+from .shrinking import shown
 
 __all__ = ["Examination"]
 
 TASTE = "a matter of contract"
 
 
-class Examination:
-    """One function under examination; what is found, and what passed, is kept as it goes."""
-
-    def __init__(self, caller: Caller, kind: str, axis: int, place: dict[str, Any]) -> None:
-        self.caller, self.kind, self.axis, self.place = caller, kind, axis, place
-        self.findings: list[Finding] = []
-        self.passed: list[str] = []
-        self.failed: list[str] = []
-        self.flat = False  # whether rows are given as vectors
-        self.dtype = np.dtype(np.float64)
-        self.documentation = str(getattr(caller.fn, "__doc__", "") or "").lower()
+class Examination(Record):
+    """One function under examination, stage by stage."""
 
     def run(self) -> None:
         """Run every stage; what a wrong formula would fail anyway is left out."""
@@ -49,20 +40,6 @@ class Examination:
             self._unusual()
         self._manners()
 
-    def findings_of(self, *severities: str) -> list[Finding]:
-        """Return what was found of these severities."""
-        return [finding for finding in self.findings if finding.severity in severities]
-
-    def case(self, probe: Probe) -> Case:
-        """Call the function, and ask the oracle."""
-        given = Probe(probe.topic, self.caller.given(probe.x), probe.axis)
-        outcome, verdict = self.caller(given), exact(self.kind, given)
-        if given.x.dtype.kind in "iu" and outcome.value is not None:
-            verdict = verdict.of_integers(outcome.value.dtype)
-        return Case(given, outcome, verdict)
-
-    # ---- stages ----------------------------------------------------------------------------------
-
     def _small_logits(self) -> bool:
         """Whether there is anything to go on with."""
         every = self.caller.keyword is not None
@@ -72,12 +49,12 @@ class Examination:
         cases = [self.case(probe) for probe in probes]
         taken = {case.probe.x.ndim for case in cases if not case.outcome.error}
         if not taken:
-            self._add("SMX027", "error", f"it raises {cases[0].outcome.error}", cases[0])
+            self.add("SMX027", "error", f"it raises {cases[0].outcome.error}", cases[0])
             return False
         strange = [case for case in cases if not case.outcome.error and not case.numeric]
         if strange:
             text = f"what comes back is no array of real numbers: {strange[0].outcome.name}"
-            self._add("SMX026", "error", text, strange[0])
+            self.add("SMX026", "error", text, strange[0])
             return False
         self.flat = 2 not in taken
         refused = [case for case in cases if case.probe.x.ndim not in taken]
@@ -85,15 +62,15 @@ class Examination:
         if refused:
             numbers = " and ".join(map(str, sorted(taken)))
             text = f"takes arrays of {numbers} dimensions alone ({TASTE})"
-            self._add("SMX027", "info", text, refused[0])
+            self.add("SMX027", "info", text, refused[0])
         noisy = [case for case in cases if self._noisy(case)]
         if not noisy and (other := wrong_beside_matrices(cases)):
             text = f"right for arrays of 2 dimensions alone ({TASTE})"
-            self._add("SMX027", "info", text, other[0])
+            self.add("SMX027", "info", text, other[0])
             cases = [case for case in cases if case.probe.x.ndim == 2]
         bad = [case for case in cases if case.bad]
         if noisy:
-            self._add("SMX028", "error", "two calls with one input differ", noisy[0])
+            self.add("SMX028", "error", "two calls with one input differ", noisy[0])
         elif bad:
             code, text = name_plain(self.kind, cases)
             if code == "SMX024" and self._right_alone(cases):
@@ -103,10 +80,10 @@ class Examination:
                 text += "; right for vectors alone"
                 if says_vectors(self.documentation):
                     self.flat, severity = True, "info"
-            self._add(code, severity, text, self._shrunk(bad))
+            self.add(code, severity, text, self.shrunk(bad))
         elif self.caller.keyword:
             self._default(cases)
-        self._mark("small logits", bool(bad or noisy))
+        self.mark("small logits", bool(bad or noisy))
         return True
 
     def _default(self, cases: list[Case]) -> None:
@@ -116,7 +93,7 @@ class Examination:
         for case in map(self.case, asked[:1]):
             if case.bad and not case.outcome.error:  # torch's dim has no default
                 text = f"without {keyword}= it works on another axis than {self.axis} ({TASTE})"
-                self._add("SMX007", "info", text, case)
+                self.add("SMX007", "info", text, case)
         self.caller.keyword = keyword
 
     def _right_alone(self, cases: list[Case]) -> bool:
@@ -135,7 +112,7 @@ class Examination:
         flat = self.flat and self.kind != "cross_entropy"
         cases = [self.case(probe) for probe in extremes(self.dtype, flat, axis)]
         for case in cases:
-            self._mark(case.probe.topic, case.bad)
+            self.mark(case.probe.topic, case.bad)
         bad = [case for case in cases if case.bad]
         if right and bad:
             code, text = name_extreme(self.kind, cases)
@@ -143,7 +120,7 @@ class Examination:
             if raised and len(raised) == len(bad):
                 code, text = "SMX027", f"it raises {raised[0].outcome.error}"
             severity: Severity = "warning" if code == "SMX025" else "error"
-            self._add(code, severity, text, self._shrunk(bad))
+            self.add(code, severity, text, self.shrunk(bad))
         elif not right:
             self._overflows(bad)
 
@@ -156,14 +133,10 @@ class Examination:
         topics = {case.probe.topic for case in lost}
         if topics & {"overflow", "underflow"}:
             text = "exp overflows or underflows: the row's maximum is not subtracted"
-            self._add(code, "error", text, self._shrunk(lost))
+            self.add(code, "error", text, self.shrunk(lost))
         elif topics == {"rows far apart"} and not self.findings_of_codes("SMX006", "SMX007"):
             text = "each row is right alone, and not in a batch with others"
-            self._add("SMX003", "error", text, self._shrunk(lost))
-
-    def findings_of_codes(self, *codes: str) -> list[Finding]:
-        """Return what was found of these causes."""
-        return [finding for finding in self.findings if finding.code in codes]
+            self.add("SMX003", "error", text, self.shrunk(lost))
 
     def _dtypes(self) -> None:
         """What is sound in float64, in the narrower dtypes."""
@@ -179,28 +152,28 @@ class Examination:
             ]
             cases = [self.case(probe) for probe in probes]
             bad = [case for case in cases if case.bad]
-            self._mark(str(dtype), bool(bad))
+            self.mark(str(dtype), bool(bad))
             if all(case.outcome.error for case in cases):
-                self._add("SMX027", "info", f"{dtype} is refused ({TASTE})", cases[0])
+                self.add("SMX027", "info", f"{dtype} is refused ({TASTE})", cases[0])
             elif any(case.outcome.error for case in bad):
                 case = next(case for case in bad if case.outcome.error)
-                self._add("SMX027", "error", f"of {dtype} it raises {case.outcome.error}", case)
+                self.add("SMX027", "error", f"of {dtype} it raises {case.outcome.error}", case)
             elif bad:
                 lost = any(not case.finite for case in bad)
                 code = "SMX016" if lost and dtype == np.float16 else "SMX011"
                 text = f"right in {self.dtype}, and wrong in {dtype}"
                 # np.logaddexp.reduce adds 4096 numbers of float16 one by one, as its users know
                 known = self.kind == "logsumexp" and {c.probe.topic for c in bad} == {"a long row"}
-                self._add(code, "info" if known else "error", text, self._shrunk(bad))
+                self.add(code, "info" if known else "error", text, self.shrunk(bad))
 
     def _integers(self) -> None:
         """Small signed integers count; the wrap of unsigned or extreme ones is worth a word."""
         for dtype, row in (("int64", [1, 2, 3]), ("int32", [-3, 0, 2]), ("uint8", [1, 2, 3]),
                            ("int8", [127, -128, 0])):  # fmt: skip
-            case = self.case(Probe(dtype, self._shaped(np.array(row, dtype)), self._its_axis()))
+            case = self.case(Probe(dtype, self.shaped(np.array(row, dtype)), self.its_axis()))
             if case.outcome.error:
                 text = f"{dtype} is refused ({TASTE})"
-                return self._add("SMX027", "info", text, case)
+                return self.add("SMX027", "info", text, case)
             if not case.bad or case.probe.x.dtype.kind == "f":
                 continue
             value = case.outcome.value
@@ -208,27 +181,27 @@ class Examination:
             small = dtype in ("int64", "int32")
             why = "are cut to integers" if cut else "are not what the integers' softmax is"
             text = f"results of {dtype} {why}" if small else f"x - max(x) of {dtype} wraps around"
-            return self._add("SMX010", "error" if small else "info", text, case)
+            return self.add("SMX010", "error" if small else "info", text, case)
         return None
 
     def _infinities(self) -> None:
         inf, nan = np.inf, np.nan
-        masked = self.case(Probe("-inf", self._shaped([1.0, -inf, 2.0]), self._its_axis()))
-        self._mark("-inf", masked.bad)
+        masked = self.case(Probe("-inf", self.shaped([1.0, -inf, 2.0]), self.its_axis()))
+        self.mark("-inf", masked.bad)
         if masked.bad:
             code = "SMX012" if self.kind == "cross_entropy" else "SMX014"
-            self._add(code, "error", "one -inf, which masks an entry, spoils the row", masked)
+            self.add(code, "error", "one -inf, which masks an entry, spoils the row", masked)
         for topic, row, code in (("+inf", [1.0, inf, 2.0], "SMX015"),
                                  ("a fully masked row", [-inf] * 3, "SMX014")):  # fmt: skip
-            case = self.case(Probe(topic, self._shaped(row), self._its_axis()))
+            case = self.case(Probe(topic, self.shaped(row), self.its_axis()))
             if case.bad or not case.finite or (code == "SMX014" and self.kind != "logsumexp"):
                 gives = case.outcome.error or shown(case.outcome.value)
-                self._add(code, "info", f"{topic} gives {gives} ({TASTE})", case)
-        case = self.case(Probe("NaN", self._shaped([1.0, nan, 2.0]), self._its_axis()))
+                self.add(code, "info", f"{topic} gives {gives} ({TASTE})", case)
+        case = self.case(Probe("NaN", self.shaped([1.0, nan, 2.0]), self.its_axis()))
         hidden = case.bad and not case.outcome.error
-        self._mark("NaN", hidden)
+        self.mark("NaN", hidden)
         if hidden:
-            self._add("SMX013", "warning", "a NaN that comes in is hidden, or left out", case)
+            self.add("SMX013", "warning", "a NaN that comes in is hidden, or left out", case)
 
     def _result(self) -> None:
         """The shape, dtype and kind of what comes back."""
@@ -242,9 +215,9 @@ class Examination:
                 case = self.case(probe)
                 text = self._other_kind(case)
                 if text:
-                    self._mark("shape and dtype", True)
-                    return self._add("SMX026", "error", text, case)
-        return self._mark("shape and dtype", False)
+                    self.mark("shape and dtype", True)
+                    return self.add("SMX026", "error", text, case)
+        return self.mark("shape and dtype", False)
 
     def _other_kind(self, case: Case) -> str:
         outcome, x = case.outcome, case.probe.x
@@ -262,12 +235,12 @@ class Examination:
         probe = benign(self.dtype, self.axis, False)[0 if self.flat else 1]
         kept = self.caller.kept(probe, Probe("another", -probe.x, probe.axis))
         again = self.case(Probe("another input", -probe.x, probe.axis))
-        self._mark("a result after the next call", not kept or again.bad)
+        self.mark("a result after the next call", not kept or again.bad)
         if again.bad:
-            self._add("SMX028", "error", "a result depends on earlier calls", again)
+            self.add("SMX028", "error", "a result depends on earlier calls", again)
         elif not kept:
             case = self.case(probe)
-            self._add("SMX028", "error", "a result changes with the next call", case)
+            self.add("SMX028", "error", "a result changes with the next call", case)
 
     def _unusual(self) -> None:
         """A list and an empty array, which a function may refuse."""
@@ -287,7 +260,7 @@ class Examination:
     def _manners(self) -> None:
         """What was changed beside the result, in all the calls."""
         changed = self.caller.mutated
-        self._mark("the argument is left alone", changed is not None)
+        self.mark("the argument is left alone", changed is not None)
         if changed is not None:
             told = any(word in self.documentation for word in ("in place", "in-place", "inplace"))
             text = f"it writes to its argument, which was {shown(changed)}"
@@ -295,34 +268,3 @@ class Examination:
             evidence = {"operands": [summary("x", changed)]}
             severity: Severity = "info" if told else "error"
             self.findings.append(Finding("SMX022", severity, text, self.place, evidence))
-
-    # ---- findings --------------------------------------------------------------------------------
-
-    def _shaped(self, row: Any) -> Any:
-        array = np.asarray(row)
-        array = array if array.dtype.kind in "iu" else array.astype(self.dtype)
-        if self.flat:
-            return array
-        return array[None] if self.axis in (-1, 1) else array[:, None]
-
-    def _its_axis(self) -> int:
-        return -1 if self.flat else self.axis
-
-    def _mark(self, topic: str, failed: bool) -> None:
-        (self.failed if failed else self.passed).append(topic)
-
-    def _shrunk(self, bad: list[Case]) -> Case:
-        return smallest(bad, self.case)
-
-    def _add(self, code: str, severity: Severity, text: str, case: Case) -> None:
-        x, right = case.probe.x, case.verdict.values
-        evidence = {
-            "property": case.probe.topic, "input": x, "axis": case.probe.axis,
-            "got": case.outcome.error or case.outcome.value, "exact": right,
-            "operands": [summary("x", x)],
-        }  # fmt: skip
-        message = text
-        if severity != "info" and not case.outcome.error:
-            got, exactly = beside(case.outcome.value, right)
-            message = f"{text}; {shown(x)} gives {got}, exactly {exactly}"
-        self.findings.append(Finding(code, severity, message, self.place, evidence))
