@@ -107,7 +107,7 @@ def builtin_sum(x):
 
 @mistake("SMX007")
 def sum_over_everything(x):
-    e = np.exp(x - x.max())
+    e = np.exp(x - top(x))
     return e / e.sum()
 
 
@@ -285,6 +285,23 @@ def a_buffer_that_is_kept(x):
 
 
 @mistake("SMX001")
+def the_textbook(x):  # a function of vectors, which is a matter of contract
+    return np.exp(x) / np.sum(np.exp(x))
+
+
+@mistake("SMX006")
+def sum_over_axis_1_without_keepdims(x):
+    e = np.exp(x - np.max(x, axis=1, keepdims=True))
+    return e / np.sum(e, axis=1)
+
+
+@mistake("SMX008")
+def epsilon_over_axis_1(x):
+    e = np.exp(x - np.max(x, axis=1, keepdims=True))
+    return e / (np.sum(e, axis=1, keepdims=True) + 1e-10)
+
+
+@mistake("SMX001")
 def naive_in_float32(x):
     return over_rows(np.exp(x.astype(np.float32)))
 
@@ -382,6 +399,11 @@ def loss_plus_epsilon(x, labels):
 @mistake("SMX008", "cross_entropy")
 def loss_of_a_clip(x, labels):
     return -np.log(np.clip(picked(stable(x), labels), 1e-7, 1))
+
+
+@mistake("SMX008", "cross_entropy")
+def loss_of_one_hot_plus_a_tiny_epsilon(x, labels):  # seen at the ends alone
+    return -np.sum(np.eye(x.shape[-1], dtype=x.dtype)[labels] * np.log(stable(x) + 1e-15), axis=-1)
 
 
 @mistake("SMX012", "cross_entropy")

@@ -31,6 +31,11 @@ def of_a_vector(x):
     return e / e.sum()
 
 
+def whole(x):
+    e = np.exp(x - np.max(x))
+    return e / np.sum(e)
+
+
 def loss(x, labels):
     return stablesoftmax.cross_entropy(x, labels, reduction="none")
 
@@ -52,6 +57,10 @@ SOUND = {
     "the stable answer": (stable, "softmax"),
     "rows": (loop_over_rows, "softmax"),
     "a vector": (of_a_vector, "softmax"),
+    "the answer for vectors": (
+        lambda x: np.exp(x - x.max()) / np.exp(x - x.max()).sum(),
+        "softmax",
+    ),
     "numpy": (np.logaddexp.reduce, "logsumexp"),
 }
 
@@ -217,7 +226,7 @@ def test_arguments_are_checked(arguments, options, message):
 
 @pytest.fixture
 def module(tmp_path, monkeypatch):
-    text = "import numpy as np\ndef softmax(x):\n    return np.exp(x) / np.sum(np.exp(x))\n"
+    text = "import numpy as np\ndef softmax(x):\n    return np.exp(x) / sum(np.exp(x))\n"
     (tmp_path / "softmax_of_mine.py").write_text(text)
     (tmp_path / "broken_module.py").write_text("1 / 0")
     monkeypatch.setattr(sys, "path", [str(Path(path).absolute()) for path in sys.path if path])

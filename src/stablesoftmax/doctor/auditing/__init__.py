@@ -110,8 +110,14 @@ def audit(
         message = f"no result within {time_limit:g} s, on {caller.now}"
         findings.append(Finding("SMX027", "error", message, examination.place))
     findings = [f for i, f in enumerate(findings) if f.code not in _severe(findings[:i])]
-    findings.sort(key=lambda f: (_SEVERITIES.index(f.severity), ORDER.index(f.code)))
+    findings.sort(key=lambda f: (_SEVERITIES.index(f.severity), _rank(f)))
     return Report(findings, tool="audit", notes=_notes(examination, printed.getvalue()))
+
+
+def _rank(finding: Finding) -> int:
+    """The place in `ORDER`; what is refused (info) says less than what is given."""
+    refused = finding.severity == "info" and finding.code == "SMX027"
+    return len(ORDER) if refused else ORDER.index(finding.code)
 
 
 def _severe(findings: list[Finding]) -> set[str]:

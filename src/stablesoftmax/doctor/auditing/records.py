@@ -25,6 +25,7 @@ class Record:
         self.failed: list[str] = []
         self.flat = False  # whether rows are given as vectors
         self.dtype = np.dtype(np.float64)
+        self.inexact: Case | None = None
         self.documentation = str(getattr(caller.fn, "__doc__", "") or "").lower()
 
     def findings_of(self, *severities: str) -> list[Finding]:

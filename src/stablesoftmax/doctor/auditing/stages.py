@@ -7,7 +7,7 @@ import numpy as np
 from ..arrays import summary
 from ..findings import Finding, Severity
 from .cases import Case
-from .contracts import right_for_vectors, says_vectors, wrong_beside_matrices
+from .contracts import of_everything, right_for_vectors, says_vectors, wrong_beside_matrices
 from .inputs import Probe, benign, extremes, long_row
 from .naming import name_extreme, name_plain
 from .records import Record
@@ -27,7 +27,7 @@ class Examination(Record):
         if not self._small_logits():
             return
         right = not self.findings_of("error", "warning")
-        if right:
+        if right and not self.inexact:
             self._kept()
         self._ends(right)
         right = not self.findings_of("error", "warning")
@@ -72,15 +72,21 @@ class Examination(Record):
         if noisy:
             self.add("SMX028", "error", "two calls with one input differ", noisy[0])
         elif bad:
-            code, text = name_plain(self.kind, cases)
+            # axis=1 is the rows' of a matrix, and of three axes another mistake: matrices first
+            matrices = [case for case in cases if case.probe.x.ndim == 2]
+            telling = matrices if any(case.bad for case in matrices) else cases
+            code, text = name_plain(self.kind, telling)
             if code == "SMX024" and self._right_alone(cases):
                 code, text = "SMX028", "each row is right alone, and not in a batch with others"
             severity: Severity = "error"
             if code in ("SMX006", "SMX007") and right_for_vectors(cases):
                 text += "; right for vectors alone"
-                if says_vectors(self.documentation):
+                if says_vectors(self.documentation) or of_everything(self.kind, cases):
                     self.flat, severity = True, "info"
-            self.add(code, severity, text, self.shrunk(bad))
+            if code == "SMX025":
+                self.inexact = bad[0]  # an epsilon of 1e-15, perhaps: the ends will tell
+            else:
+                self.add(code, severity, text, self.shrunk(bad))
         elif self.caller.keyword:
             self._default(cases)
         self.mark("small logits", bool(bad or noisy))
@@ -123,6 +129,8 @@ class Examination(Record):
             self.add(code, severity, text, self.shrunk(bad))
         elif not right:
             self._overflows(bad)
+        elif self.inexact:
+            self.add("SMX025", "warning", "more digits are lost than rounding takes", self.inexact)
 
     def _overflows(self, bad: list[Case]) -> None:
         """Of another formula: whether exp overflows besides."""
