@@ -4,14 +4,18 @@
 at a softmax of yours. All of them report causes of one catalogue, `CAUSES`.
 """
 
-from .auditing import audit
-from .auditing.assertions import assert_sound
-from .causes import CAUSES, Cause
-from .diagnosis import diagnose
-from .findings import Finding
-from .reporting import Report
-from .running import run, watch
-from .tracing import trace
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .auditing import audit
+    from .auditing.assertions import assert_sound
+    from .causes import CAUSES, Cause
+    from .diagnosis import diagnose
+    from .findings import Finding
+    from .reporting import Report
+    from .running import run, watch
+    from .tracing import trace
 
 __all__ = [
     "CAUSES",
@@ -25,3 +29,29 @@ __all__ = [
     "trace",
     "watch",
 ]
+
+# Loaded when asked for: a script under `run` does not wait for the auditor.
+_HOMES = {
+    "CAUSES": "causes",
+    "Cause": "causes",
+    "Finding": "findings",
+    "Report": "reporting",
+    "assert_sound": "auditing.assertions",
+    "audit": "auditing",
+    "diagnose": "diagnosis",
+    "run": "running",
+    "trace": "tracing",
+    "watch": "running",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f".{_HOMES[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
