@@ -1,4 +1,4 @@
-// The kernels of the losses and the scan: against long double, between fences, and by other steps.
+// The kernels of the losses, the scan, the entropy and the divergence: against long double, between fences, and by other steps.
 #include <algorithm>
 #include <cstring>
 
@@ -240,6 +240,40 @@ void test_scan(const Kernels &kernels, const Batch &batch, size_t r) {
     }
 }
 
+// The entropy against Σ -p·log p, and the divergence of two rows; both read between fences.
+void test_information(const Kernels &kernels, const Batch &batch, size_t r) {
+    const size_t item = batch.item(), other = (r + 1) % batch.count;
+    const Fenced x(batch.at(r), batch.length * item), z(batch.at(other), batch.length * item), y(item);
+    const ptrdiff_t step = static_cast<ptrdiff_t>(item);
+    const Row p{x.at, step, y.at, step, nullptr, 0, 1, batch.length}, q{z.at, step, nullptr, 0, nullptr, 0, 1, batch.length};
+    const std::vector<char> all(batch.length, 1);
+    const auto exact = reference::exact(batch.row(r), all, 1, Undefined::nan);
+    const auto exact_q = reference::exact(batch.row(other), all, 1, Undefined::nan);
+    reference::Sum entropy, divergence;
+    bool hollow = false, undefined = false, infinite = false;
+    for (size_t c = 0; c < batch.length; ++c) {
+        const Real share = exact.softmax[c], log_p = exact.log_softmax[c], log_q = exact_q.log_softmax[c];
+        hollow |= std::isnan(share);
+        undefined |= hollow || std::isnan(log_q);
+        if (!(share > 0)) continue;
+        entropy.add(-share * log_p);
+        infinite |= std::isinf(log_q);
+        if (!std::isinf(log_q)) divergence.add(share * (log_p - log_q));
+    }
+    kernels.entropy[place(batch.format)](p, Context{});
+    const double got = reference::decode(batch.format, y.at);
+    const Real wanted = hollow ? reference::nan : entropy.value();
+    if (!(wanted < 1e-300L && wanted > 0))
+        CHECK(reference::ulps(batch.format, got, wanted) <= 6, "entropy: %g, not %Lg", got, wanted);
+    kernels.divergence[place(batch.format)](p, q, Context{});
+    const double apart = reference::decode(batch.format, y.at);
+    if (undefined)
+        CHECK(std::isnan(apart), "divergence: %g, not NaN", apart);
+    else if (!infinite && divergence.value() > 1e-3L)  // below, Σ p·log p cancels in long double, too
+        CHECK(reference::ulps(batch.format, apart, divergence.value()) <= 100, "divergence: %g, not %Lg", apart,
+              divergence.value());
+}
+
 }  // namespace
 
 // `losses small`, `losses emulated`: fewer lengths.
@@ -260,6 +294,7 @@ int main(int count, char **) {
                     test_mask(kernels, batch, r);
                     test_select(kernels, batch, r, random);
                     test_scan(kernels, batch, r);
+                    test_information(kernels, batch, r);
                 }
             }
         }
