@@ -1,7 +1,8 @@
 """The doctor: which cause made the NaN, at which place, and how to mend it.
 
 `run` and `watch` look at a program while it runs, `diagnose` at arrays, `trace` at one row, `audit`
-at a softmax of yours. All of them report causes of one catalogue, `CAUSES`.
+at a softmax of yours, `Monitor` at a training. All of them report causes of one catalogue,
+`CAUSES`.
 """
 
 from importlib import import_module
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from .causes import CAUSES, Cause
     from .diagnosis import diagnose
     from .findings import Finding
+    from .monitoring import Monitor
     from .reporting import Report
     from .running import run, watch
     from .tracing import trace
@@ -21,6 +23,7 @@ __all__ = [
     "CAUSES",
     "Cause",
     "Finding",
+    "Monitor",
     "Report",
     "assert_sound",
     "audit",
@@ -35,6 +38,7 @@ _HOMES = {
     "CAUSES": "causes",
     "Cause": "causes",
     "Finding": "findings",
+    "Monitor": "monitoring",
     "Report": "reporting",
     "assert_sound": "auditing.assertions",
     "audit": "auditing",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from .causes import CAUSES
 from .findings import Finding, Reported
-from .plots import Drawing, as_svg, drawing_of
+from .plots import Drawing, Series, as_svg, drawing_of
 from .sources import module_of, short_path
 from .texts import code_of, described, escaped, require
 
@@ -52,9 +52,9 @@ def _verdict(report: Reported) -> str:
     return ", ".join(parts) or "Nothing found"
 
 
-def _drawings(report: Reported) -> list[Drawing | None]:
+def _drawings(report: Reported) -> list[Drawing | Series | None]:
     """What is drawn beside each finding: each array once, and nothing beside a later remark."""
-    drawings: list[Drawing | None] = []
+    drawings: list[Drawing | Series | None] = []
     for number, finding in enumerate(report.findings):
         drawing = drawing_of(finding) if number == 0 or finding.severity != "info" else None
         drawings.append(None if drawing in drawings else drawing)

@@ -1,10 +1,10 @@
-"""Where the numbers of an array lie, against the lines at which exp of them overflows."""
+"""Where the numbers of an array lie, or those of a training, and where exp of them overflows."""
 
 import io
 import math
 import re
 from bisect import bisect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["Drawing", "as_svg", "drawing_of", "figure"]
+__all__ = ["Drawing", "Series", "as_svg", "drawing_of", "figure"]
 
 # exp overflows above the first, and is 0 below the second.
 _LIMITS = {"float16": (11.09, -17.33), "float32": (88.72, -103.97), "float64": (709.78, -745.13)}
@@ -65,8 +65,24 @@ class Drawing(NamedTuple):
         return text
 
 
-def drawing_of(finding: Finding) -> Drawing | None:
-    """The first array of a finding that is worth drawing."""
+class Series(NamedTuple):
+    """The last steps of a training."""
+
+    frames: Sequence[Mapping[str, Any]]
+
+    @property
+    def caption(self) -> str:
+        """What is seen, in words."""
+        return (
+            "The logits' range by step, against the numbers above which exp overflows; the entropy "
+            "of the rows' softmax, in nats; the largest norm of a gradient."
+        )
+
+
+def drawing_of(finding: Finding) -> Drawing | Series | None:
+    """The steps of a finding, or its first array that is worth drawing."""
+    if len(finding.evidence.get("frames", ())) > 1:
+        return Series(finding.evidence["frames"])
     operation = finding.evidence.get("operation", "")
     for operand in finding.evidence.get("operands", []):
         drawn = operand.get("histogram", {}).get("counts")
@@ -82,11 +98,11 @@ def figure(report: Reported) -> "Figure":
     """Draw the first array of the report that is worth it."""
     for finding in report.findings:
         if drawing := drawing_of(finding):
-            return _histogram(drawing, _PLAIN)
+            return _drawn(drawing, _PLAIN)
     raise ValueError("the report has no array to draw: no finding holds one")
 
 
-def as_svg(drawing: Drawing, key: str) -> str:
+def as_svg(drawing: Drawing | Series, key: str) -> str:
     """Return the same as SVG whose colours are a page's: --ink, --bar and --line.
 
     The key makes its ids differ from those of the other drawings of the page.
@@ -96,7 +112,7 @@ def as_svg(drawing: Drawing, key: str) -> str:
 
     text = io.StringIO()
     nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-    drawn = _histogram(drawing, _PAGE)
+    drawn = _drawn(drawing, _PAGE)
     options = {"svg.fonttype": "none", "svg.hashsalt": key}
     with mpl.rc_context(options), np.errstate(all="ignore"):
         drawn.savefig(text, format="svg", transparent=True, metadata=nothing)
@@ -106,6 +122,50 @@ def as_svg(drawing: Drawing, key: str) -> str:
     for colour, name in zip(_PAGE, ("--ink", "--bar", "--line"), strict=True):
         svg = svg.replace(colour, f"var({name})")
     return svg
+
+
+def _drawn(drawing: Drawing | Series, colours: _Colours) -> "Figure":
+    if isinstance(drawing, Series):
+        return _steps(drawing, colours)
+    return _histogram(drawing, colours)
+
+
+def _steps(series: Series, colours: _Colours) -> "Figure":
+    """Logits, entropy and gradients by step, one above another."""
+    require("matplotlib")
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    steps = [frame["step"] for frame in series.frames]
+    norms = [max(frame["grads"].values(), default=math.nan) for frame in series.frames]
+    with mpl.rc_context({"font.size": 9}), np.errstate(all="ignore"):
+        drawn = Figure(figsize=(4.2, 3.6), layout="constrained")
+        logits, entropy, gradients = drawn.subplots(3, sharex=True, height_ratios=[2, 1, 1])
+        low, high = ([_visible(frame[key]) for frame in series.frames] for key in ("low", "high"))
+        logits.fill_between(steps, low, high, color=colours.bar, step="mid")
+        logits.set_yscale("symlog", linthresh=1)
+        for name, (over, _) in _LIMITS.items():
+            colour = colours.line if max(high, default=0) > over else colours.ink
+            logits.axhline(over, color=colour, linewidth=0.8, linestyle=(0, (2, 2)))
+            logits.annotate(
+                f"{name}: {over}", (steps[0], over), color=colour, va="bottom", fontsize=7
+            )
+        entropy.plot(steps, [frame["entropy"] for frame in series.frames], color=colours.bar)
+        gradients.plot(steps, [_visible(norm) for norm in norms], color=colours.bar)
+        for axes, label in ((logits, "logits"), (entropy, "entropy"), (gradients, "gradients")):
+            axes.set_ylabel(label, color=colours.ink)
+            axes.tick_params(colors=colours.ink, length=3)
+            for side, spine in axes.spines.items():
+                spine.set_color(colours.ink)
+                spine.set_visible(side == "bottom")
+        gradients.set_xlabel("step", color=colours.ink)
+        drawn.draw_without_rendering()
+    return drawn
+
+
+def _visible(value: float) -> float:
+    """The value, or a gap where no axis could reach."""
+    return value if abs(value) < _VAST else math.nan
 
 
 def _histogram(drawing: Drawing, colours: _Colours) -> "Figure":
