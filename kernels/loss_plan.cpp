@@ -1,4 +1,4 @@
-// The jobs of the losses: which kernel each row goes to, and with what.
+// The jobs of what is computed row by row: losses, selections, scans, entropies; which kernel, and with what.
 #include "plan.hpp"
 
 namespace stablesoftmax {

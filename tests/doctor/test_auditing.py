@@ -10,6 +10,7 @@ from pathlib import Path
 import mistakes
 import numpy as np
 import pytest
+from conftest import library
 from mistakes import MISTAKES, stable
 from scipy import special
 
@@ -87,15 +88,14 @@ def test_what_is_sound_is_left_alone(name):
 
 
 def test_scikit_learn():
-    extmath = pytest.importorskip("sklearn.utils.extmath", reason="scikit-learn is not installed")
-    report = doctor.audit(extmath.softmax)
+    report = doctor.audit(library("sklearn.utils.extmath").softmax)
     assert report.ok, str(report)
 
 
 @pytest.mark.interop
 @pytest.mark.parametrize("kind", ["softmax", "log_softmax", "logsumexp"])
 def test_torch(kind):
-    torch = pytest.importorskip("torch", reason="torch is not installed")
+    torch = library("torch")
     for function in (getattr(torch, kind), lambda x: getattr(torch, kind)(x, -1)):
         report = doctor.audit(function, kind)
         assert report.ok, str(report)
@@ -104,14 +104,14 @@ def test_torch(kind):
 @pytest.mark.interop
 @pytest.mark.parametrize("kind", ["softmax", "log_softmax", "logsumexp"])
 def test_jax(kind):
-    jax = pytest.importorskip("jax", reason="jax is not installed")
+    jax = library("jax")
     report = doctor.audit(getattr(jax.nn, kind), kind, time_limit=60)  # each shape is compiled
     assert report.ok, str(report)
 
 
 @pytest.mark.interop
 def test_a_mistake_in_torch():
-    torch = pytest.importorskip("torch", reason="torch is not installed")
+    torch = library("torch")
     naive = doctor.audit(lambda x: torch.exp(x) / torch.exp(x).sum(-1, keepdim=True))
     assert naive.findings[0].code == "SMX001"
     log = doctor.audit(lambda x: torch.log(torch.softmax(x, -1)), "log_softmax", arrays="torch")
