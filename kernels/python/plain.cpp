@@ -1,5 +1,5 @@
-// One table of signatures, and what each member does with its arguments. docs/api.md says to users which
-// arguments are plain.
+// One table of signatures, and what each member does with its arguments. docs/speed.md says to users
+// which arguments are plain.
 #include "plain.hpp"
 
 #include <cmath>
