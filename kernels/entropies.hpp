@@ -102,7 +102,7 @@ struct Exponents {
             }
     }
 
-    // NaN, or nothing that takes part, or a limit that is no distribution.
+    // A NaN, or no limit: several +inf, or nothing but -inf. (Where nothing takes part, the entropy is 0.)
     bool is_undefined() const { return has_nan || peaks > 1 || (max == -infinity && included > 0); }
 };
 
