@@ -116,6 +116,46 @@ struct Scattered {
 // Of a row of p and one of q, whose mask is that of p, to one element of p's y.
 using TwoRows = void (*)(const Row &p, const Row &q, const Context &);
 
+// What a product with a Jacobian is made of: p = softmax(x), and v.
+enum class Product {
+    softmax,                 // p·(v - mean), the mean of v under p; its own transpose
+    log_softmax,             // v - mean
+    log_softmax_transposed,  // v - p·Σv
+    logsumexp,               // the mean: one number a row
+    logsumexp_transposed,    // p·v
+};
+constexpr size_t products = 5;
+
+// Rows side by side: element i of row j of x at x + i·x_step + j·x_across, and so of the others.
+struct ProductRows {
+    const char *x;
+    ptrdiff_t x_step, x_across;
+    const char *v;
+    ptrdiff_t v_step, v_across;
+    Format v_format;
+    char *y;
+    ptrdiff_t y_step, y_across;
+    const char *where;  // bytes, 0 or not; or null
+    ptrdiff_t where_step, where_across;
+    const char *temperature;  // doubles, one a row; or null
+    ptrdiff_t temperature_across;
+    size_t length;
+
+    bool is_included(size_t i, size_t j) const {
+        return !where || where[static_cast<ptrdiff_t>(i) * where_step + static_cast<ptrdiff_t>(j) * where_across];
+    }
+    double temperature_of(size_t j) const {
+        if (!temperature) return 1;
+        return *reinterpret_cast<const double *>(temperature + static_cast<ptrdiff_t>(j) * temperature_across);
+    }
+    Row row(size_t j) const {
+        const ptrdiff_t k = static_cast<ptrdiff_t>(j);
+        return {x + k * x_across, x_step, y + k * y_across, y_step, where ? where + k * where_across : nullptr,
+                where_step, temperature_of(j), length};
+    }
+};
+using Multiply = void (*)(const ProductRows &, size_t count, const Context &);
+
 struct Kernels {
     const char *name;
     Rows rows[operations][formats];
@@ -129,6 +169,7 @@ struct Kernels {
     OneRow cumulate[formats];  // log(exp(x_0) + ... + exp(x_i)); no mask, no temperature
     OneRow entropy[formats];   // of softmax(x), to one element of y
     TwoRows divergence[formats];  // of softmax(p) from softmax(q); no temperature
+    Multiply multiply[products][formats];
 };
 
 // The level in use; chosen once, by the CPU or by STABLESOFTMAX_ISA. `error` is set, and null

@@ -1,4 +1,4 @@
-// The jobs of what is computed row by row: losses, selections, scans, entropies; which kernel, and with what.
+// The jobs of what is computed row by row: losses, selections, scans, entropies, products; which kernel, and with what.
 #include "plan.hpp"
 
 namespace stablesoftmax {
@@ -47,6 +47,10 @@ void divergence_of(void *argument, size_t index, const Row &row, const Context &
     task.kernel(row, q, context);
 }
 
+void product_of(void *argument, const ProductRows &rows, size_t count, const Context &context) {
+    (*static_cast<Multiply *>(argument))(rows, count, context);
+}
+
 }  // namespace
 
 bool run_loss(const Kernels &kernels, LossJob &job, Poll poll) {
@@ -67,6 +71,11 @@ bool run_entropy(const Kernels &kernels, Job &job, Poll poll) {
 
 bool run_divergence(const Kernels &kernels, DivergenceJob &job, Poll poll) {
     return run_rows(kernels.divergence[static_cast<size_t>(job.p.format)], job, job.p, false, divergence_of, poll);
+}
+
+bool run_product(const Kernels &kernels, Product product, Job &job, Poll poll) {
+    Multiply multiply = kernels.multiply[static_cast<size_t>(product)][static_cast<size_t>(job.format)];
+    return for_runs(job, product_of, &multiply, poll);
 }
 
 }  // namespace stablesoftmax

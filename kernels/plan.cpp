@@ -23,13 +23,15 @@ struct Batch {
         job.y_stride[to] = job.y_stride[from];
         job.where_stride[to] = job.where_stride[from];
         job.temperature_stride[to] = job.temperature_stride[from];
+        job.v_stride[to] = job.v_stride[from];
     }
 
     bool continues(int d) const {  // dimension d steps over all of dimension d + 1
         ptrdiff_t n = static_cast<ptrdiff_t>(job.shape[d + 1]);
         return job.x_stride[d] == n * job.x_stride[d + 1] && job.y_stride[d] == n * job.y_stride[d + 1] &&
                (!job.where || job.where_stride[d] == n * job.where_stride[d + 1]) &&
-               (!job.temperature || job.temperature_stride[d] == n * job.temperature_stride[d + 1]);
+               (!job.temperature || job.temperature_stride[d] == n * job.temperature_stride[d + 1]) &&
+               (!job.v || job.v_stride[d] == n * job.v_stride[d + 1]);
     }
 
     // Drop dimensions of one, join those that are one in memory.
@@ -58,7 +60,7 @@ struct Batch {
 };
 
 struct Offsets {
-    ptrdiff_t x = 0, y = 0, where = 0, temperature = 0;
+    ptrdiff_t x = 0, y = 0, where = 0, temperature = 0, v = 0;
 };
 
 Offsets offsets_of(const Job &job, size_t index, int dimensions) {
@@ -70,6 +72,7 @@ Offsets offsets_of(const Job &job, size_t index, int dimensions) {
         at.y += i * job.y_stride[d];
         at.where += i * job.where_stride[d];
         at.temperature += i * job.temperature_stride[d];
+        at.v += i * job.v_stride[d];
     }
     return at;
 }
@@ -231,6 +234,81 @@ bool for_rows(Job &job, bool may_cut, EachRow each, void *argument, Poll poll) {
     for (; plan.first < rows; plan.first += slice) {
         if (plan.first > 0 && poll && !poll()) return false;
         parallel_for(std::min(rows - plan.first, slice), threads, RowPlan::part, &plan);
+    }
+    return true;
+}
+
+namespace {
+
+// Runs of rows along the last dimension, in tiles that the threads share.
+struct RunPlan {
+    static constexpr size_t tile = 16;  // rows; a multiple of every W, so that a tile fills its lanes
+
+    Job &job;
+    EachRun each;
+    void *argument;
+    size_t line, per_line, first = 0;  // rows, and tiles, of a run; the slice
+
+    RunPlan(Job &job, EachRun each, void *argument) : job(job), each(each), argument(argument) {
+        Batch batch{job};
+        batch.simplify();
+        const ptrdiff_t item = static_cast<ptrdiff_t>(item_size(job.format));
+        for (int d = job.dimensions - 1; job.x_step != item && d >= 0; --d)
+            if (job.x_stride[d] == item) {
+                batch.move_last(d);
+                break;
+            }
+        line = job.dimensions ? job.shape[job.dimensions - 1] : 1;
+        per_line = (line + tile - 1) / tile;
+    }
+
+    size_t units() const { return line ? Batch{job}.size() / line * per_line : 0; }
+
+    ProductRows rows_at(size_t run, size_t begin) const {
+        const int last = job.dimensions - 1;
+        Offsets at = offsets_of(job, run, last < 0 ? 0 : last);
+        ProductRows rows{};
+        rows.length = job.length;
+        rows.x_step = job.x_step, rows.v_step = job.v_step, rows.y_step = job.y_step, rows.where_step = job.where_step;
+        rows.v_format = job.v_format;
+        if (last >= 0) {
+            const ptrdiff_t n = static_cast<ptrdiff_t>(begin);
+            rows.x_across = job.x_stride[last], at.x += n * rows.x_across;
+            rows.v_across = job.v_stride[last], at.v += n * rows.v_across;
+            rows.y_across = job.y_stride[last], at.y += n * rows.y_across;
+            rows.where_across = job.where_stride[last], at.where += n * rows.where_across;
+            rows.temperature_across = job.temperature_stride[last], at.temperature += n * rows.temperature_across;
+        }
+        rows.x = job.x + at.x, rows.v = job.v + at.v, rows.y = job.y + at.y;
+        rows.where = job.where ? job.where + at.where : nullptr;
+        rows.temperature = job.temperature ? job.temperature + at.temperature : nullptr;
+        return rows;
+    }
+
+    static void part(void *plan, size_t from, size_t to) {
+        const auto &mine = *static_cast<RunPlan *>(plan);
+        FloatingPoint environment;
+        const Context context{mine.job.undefined, 1, scratch()};
+        for (size_t unit = mine.first + from; unit < mine.first + to;) {
+            const size_t in_line = unit % mine.per_line, left = mine.first + to - unit;
+            const size_t now = std::min(mine.per_line - in_line, left), begin = in_line * tile;
+            const size_t count = std::min(mine.line - begin, now * tile);
+            mine.each(mine.argument, mine.rows_at(unit / mine.per_line, begin), count, context);
+            unit += now;
+        }
+    }
+};
+
+}  // namespace
+
+bool for_runs(Job &job, EachRun each, void *argument, Poll poll) {
+    RunPlan plan(job, each, argument);
+    const size_t units = plan.units(), elements = std::max<size_t>(job.length * RunPlan::tile, 1);
+    const size_t threads = std::min(units, std::min(units * elements / elements_per_thread, thread_count()));
+    const size_t slice = std::max<size_t>(elements_per_slice / elements, 1);
+    for (; plan.first < units; plan.first += slice) {
+        if (plan.first > 0 && poll && !poll()) return false;
+        parallel_for(std::min(units - plan.first, slice), std::max<size_t>(threads, 1), RunPlan::part, &plan);
     }
     return true;
 }

@@ -24,6 +24,10 @@ struct Job {
     size_t shape[max_dimensions];
     ptrdiff_t x_stride[max_dimensions], y_stride[max_dimensions];
     ptrdiff_t where_stride[max_dimensions], temperature_stride[max_dimensions];
+    // A second array of x's shape, that products multiply by; or null.
+    const char *v;
+    Format v_format;
+    ptrdiff_t v_step, v_stride[max_dimensions];
 };
 
 // Whether to go on; asked every few milliseconds of a long call.
@@ -42,6 +46,10 @@ Row row_at(const Job &, size_t index);
 // worth; `may_cut` says whether a row alone can use several. The job's operation is not asked for. False if `poll` stopped it.
 using EachRow = void (*)(void *argument, size_t index, const Row &, const Context &);
 bool for_rows(Job &, bool may_cut, EachRow each, void *argument, Poll);
+
+// Call `each(argument, rows, count, context)` for runs of rows that lie side by side. False as above.
+using EachRun = void (*)(void *argument, const ProductRows &, size_t count, const Context &);
+bool for_runs(Job &, EachRun each, void *argument, Poll);
 
 // Rows of logits and what they are held against, all in C order of the batch.
 struct LossJob {
@@ -87,6 +95,9 @@ struct DivergenceJob {
     Job q;  // its x alone
 };
 bool run_divergence(const Kernels &, DivergenceJob &, Poll);
+
+// The product of the Jacobian of each row, and of v.
+bool run_product(const Kernels &, Product, Job &, Poll);
 
 // A contiguous array seen as (outer, length, inner), the axis in the middle.
 struct Slab {

@@ -339,6 +339,15 @@ INLINE Vector<double> load(const double *p) {
 INLINE void store(float *p, Vector<float> v) { std::memcpy(p, &v, sizeof v); }
 INLINE void store(double *p, Vector<double> v) { std::memcpy(p, &v, sizeof v); }
 
+// The same as `widen` of what lies at p.
+INLINE Wide load_wide(const float *p) {
+#if defined(__AVX512F__)
+    return {_mm512_cvtps_pd(_mm256_loadu_ps(p)), _mm512_cvtps_pd(_mm256_loadu_ps(p + 8))};
+#else
+    return widen(load(p));
+#endif
+}
+
 using Bits16 = uint16_t __attribute__((vector_size(vector_bytes / 2)));
 
 #if defined(__AVX512BW__)

@@ -2,6 +2,7 @@
 // the body of each level's translation unit.)
 #include "../entropies.hpp"
 #include "../losses.hpp"
+#include "../products.hpp"
 #include "../scans.hpp"
 #include "../scattered.hpp"
 #include "../segments.hpp"
@@ -28,6 +29,8 @@ extern const Kernels LEVEL_TABLE;
       LEVEL::records_maxima<Operation::logsumexp, compute<S>>}, LEVEL::absorb<S>, LEVEL::absorb_again<S>, EACH_OPERATION(are_trusted, S), EACH_OPERATION(settle, S), \
      EACH_OPERATION(finish_groups, S), EACH_OPERATION(write_members, S), LEVEL::write_logsumexp<S>}
 
+#define PER_PRODUCT(PRODUCT) PER_FORMAT(multiply, PRODUCT)
+
 const Kernels LEVEL_TABLE = {
     LEVEL_NAME,
     PER_OPERATION(rows),
@@ -41,6 +44,8 @@ const Kernels LEVEL_TABLE = {
     ALL_FORMATS(cumulate_row),
     ALL_FORMATS(entropy_row),
     ALL_FORMATS(divergence_row),
+    {PER_PRODUCT(Product::softmax), PER_PRODUCT(Product::log_softmax), PER_PRODUCT(Product::log_softmax_transposed),
+     PER_PRODUCT(Product::logsumexp), PER_PRODUCT(Product::logsumexp_transposed)},
 };
 
 }  // namespace stablesoftmax

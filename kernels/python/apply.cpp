@@ -1,4 +1,4 @@
-// `apply`, `entropy`, `kl_divergence` and `first_undefined`: the kernels for the calls that the compiled entry declines.
+// `apply`, `entropy`, `kl_divergence`, `product` and `first_undefined`: the kernels for the calls that the compiled entry declines.
 #include "binding.hpp"
 
 namespace stablesoftmax {
@@ -96,6 +96,35 @@ PyObject *kl_divergence(PyObject *, PyObject *args) {
     bool finished;
     Py_BEGIN_ALLOW_THREADS;
     finished = run_divergence(*kernels, job, may_continue);
+    Py_END_ALLOW_THREADS;
+    if (!finished) return nullptr;
+    Py_RETURN_NONE;
+}
+
+// (product, dtype, x, dtype of v, v of the shape of x, out, where or None, temperature or None)
+PyObject *product(PyObject *, PyObject *args) {
+    int which;
+    const char *dtype, *v_dtype;
+    PyArrayObject *x, *v, *out;
+    PyObject *where, *temperature;
+    Job job{};
+    if (!PyArg_ParseTuple(args, "isO!sO!O!OO:product", &which, &dtype, &PyArray_Type, &x, &v_dtype, &PyArray_Type, &v,
+                          &PyArray_Type, &out, &where, &temperature) ||
+        !format_named(dtype, &job.format) || !format_named(v_dtype, &job.v_format))
+        return nullptr;
+    if (which < 0 || which >= static_cast<int>(products))
+        return PyErr_Format(PyExc_ValueError, "product: %d; expected 0 to %d", which, static_cast<int>(products) - 1);
+    const Product product = static_cast<Product>(which);
+    if (!describe(&job, x, where) || !set_result(&job, out, x, product == Product::logsumexp) ||
+        !set_temperature(&job, temperature, x) || !check("v", v, job.dimensions + 1, item_size(job.v_format)) ||
+        !same_shape("v", v, x))
+        return nullptr;
+    job.v = PyArray_BYTES(v);
+    job.v_step = PyArray_STRIDE(v, job.dimensions);
+    set_strides(job.v_stride, v, job.dimensions);
+    bool finished;
+    Py_BEGIN_ALLOW_THREADS;
+    finished = job.length == 0 || run_product(*kernels, product, job, may_continue);
     Py_END_ALLOW_THREADS;
     if (!finished) return nullptr;
     Py_RETURN_NONE;

@@ -47,6 +47,7 @@ PyObject *selected_log_softmax(PyObject *, PyObject *args);
 PyObject *logcumsumexp(PyObject *, PyObject *args);
 PyObject *entropy(PyObject *, PyObject *args);
 PyObject *kl_divergence(PyObject *, PyObject *args);
+PyObject *product(PyObject *, PyObject *args);
 PyObject *total(PyObject *, PyObject *array);
 PyObject *all_finite(PyObject *, PyObject *array);
 

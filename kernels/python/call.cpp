@@ -66,6 +66,8 @@ bool Call::take_x(PyObject *given) {
 // Integers, which float64 must hold: 2^60 and 2^60 + 1 must not become a tie.
 bool Call::as_doubles() {
     if (!PyArray_ISINTEGER(x) || (!owns_x && PyArray_SIZE(x) >= small_below)) return false;
+    for (int d = 0; d < ndim; ++d)  // a copy of what runs backwards runs forwards, and its rows may be one axis
+        if (PyArray_STRIDE(x, d) < 0) return false;
     Owned copy;
     copy.take(PyArray_NewLikeArray(x, NPY_KEEPORDER, PyArray_DescrFromType(NPY_DOUBLE), 0));
     if (!copy || PyArray_CopyInto(copy, x) < 0) return PyErr_Clear(), false;
@@ -208,20 +210,19 @@ bool Call::is_slab(Slab *slab) const {
     return true;
 }
 
-// A small x whose rows are not one axis in memory is copied with its row's axes last.
-bool Call::copy_rows(npy_intp *step) {
-    if (PyArray_SIZE(x) >= small_below) return false;
+// A small array whose rows are not one axis in memory is copied with the row's axes last.
+bool Call::copy_rows(Owned *array) const {
+    if (PyArray_SIZE(*array) >= small_below || PyArray_NDIM(*array) != ndim) return false;
     npy_intp permutation[NPY_MAXDIMS];
     for (int k = 0; k < ndim; ++k) permutation[k] = order[k];
     PyArray_Dims dims{permutation, ndim};
-    Owned view;
-    view.take(PyArray_Transpose(x, &dims));
+    Owned view, copy;
+    view.take(PyArray_Transpose(*array, &dims));
     if (!view) return false;
-    x.take(PyArray_NewCopy(view, NPY_CORDER));
+    copy.take(PyArray_NewCopy(view, NPY_CORDER));
     for (int k = 0; k < ndim; ++k) permutation[order[k]] = k;
-    if (x) x.take(PyArray_Transpose(x, &dims));
-    owns_x = true;
-    return x && merges(PyArray_STRIDES(x), step);
+    if (copy) array->take(PyArray_Transpose(copy, &dims));
+    return copy && *array;
 }
 
 bool Call::make_result() {
@@ -240,7 +241,10 @@ bool Call::make_result() {
 bool Call::describe_rows(Job *job) {
     npy_intp step;
     if (PyArray_SIZE(x) == 0) return false;
-    if (!merges(PyArray_STRIDES(x), &step) && !copy_rows(&step)) return false;
+    if (!merges(PyArray_STRIDES(x), &step)) {
+        if (!copy_rows(&x) || !merges(PyArray_STRIDES(x), &step)) return false;
+        owns_x = true;
+    }
     job->format = format;
     job->undefined = undefined;
     job->x = PyArray_BYTES(x);
@@ -277,6 +281,26 @@ bool Call::describe_temperature(Job *job) const {
     if (!broadcast(temperature, ndim, shape, strides)) return false;
     job->temperature = PyArray_BYTES(temperature);
     for (int k = 0; k < batch; ++k) job->temperature_stride[k] = strides[order[k]];
+    return true;
+}
+
+bool Call::describe_vector(Owned *given, bool one_a_row, Job *job) {
+    npy_intp shape[NPY_MAXDIMS], strides[NPY_MAXDIMS] = {}, of_batch[NPY_MAXDIMS], step = 0;
+    const bool kept = !one_a_row || keepdims;
+    for (int d = 0; d < ndim; ++d) shape[d] = one_a_row && reduced(d) ? 1 : PyArray_DIM(x, d);
+    if (kept) {
+        if (!broadcast(*given, ndim, shape, strides)) return false;
+        if (!one_a_row && !merges(strides, &step) &&
+            (!copy_rows(given) || !broadcast(*given, ndim, shape, strides) || !merges(strides, &step)))
+            return false;
+    } else {
+        for (int k = 0; k < batch; ++k) shape[k] = PyArray_DIM(x, order[k]);
+        if (!broadcast(*given, batch, shape, of_batch)) return false;
+        for (int k = 0; k < batch; ++k) strides[order[k]] = of_batch[k];
+    }
+    job->v = PyArray_BYTES(*given);
+    job->v_step = step;
+    for (int k = 0; k < batch; ++k) job->v_stride[k] = strides[order[k]];
     return true;
 }
 

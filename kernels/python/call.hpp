@@ -61,6 +61,8 @@ struct Call {
     // The rows, in any strides, and room for the result. May also fail, with an exception set.
     bool describe(Job *);
     bool describe_rows(Job *);  // without the result
+    // An array that broadcasts to x, or of one number a row, to the batch.
+    bool describe_vector(Owned *, bool one_a_row, Job *);
     bool make_result();
     bool narrow();
 
@@ -71,7 +73,7 @@ struct Call {
     bool reduced(int dimension) const;
     bool as_doubles();
     bool merges(const npy_intp *strides, npy_intp *step) const;
-    bool copy_rows(npy_intp *step);
+    bool copy_rows(Owned *) const;
     bool describe_where(Job *) const;
     bool describe_temperature(Job *) const;
     bool describe_result(Job *) const;

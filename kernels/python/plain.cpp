@@ -244,6 +244,37 @@ PyObject *divergences(const Arguments &given) {
     return PyArray_Return(reinterpret_cast<PyArrayObject *>(p.result.release()));
 }
 
+// The array that a product multiplies by: of any format of the kernels, or integers as doubles.
+bool read_vector(PyObject *given, Owned *vector, Format *format) {
+    if (!given) return false;
+    if (PyArray_CheckExact(given))
+        vector->borrow(reinterpret_cast<PyArrayObject *>(given));
+    else if (PyList_CheckExact(given) || PyTuple_CheckExact(given))
+        vector->take(PyArray_FromAny(given, nullptr, 0, 0, 0, nullptr));
+    if (!*vector) return PyErr_Clear(), false;
+    if (format_of(PyArray_DESCR(*vector), format)) return PyArray_ISALIGNED(*vector);
+    if (!PyArray_ISINTEGER(*vector) || PyArray_SIZE(*vector) >= small_below) return false;
+    *format = Format::float64;
+    vector->take(PyArray_CastToType(*vector, PyArray_DescrFromType(NPY_DOUBLE), 0));
+    return *vector ? true : (PyErr_Clear(), false);
+}
+
+template <Product product>
+PyObject *jacobian_product(const Arguments &given) {
+    constexpr bool reduces = product == Product::logsumexp, one_a_row = product == Product::logsumexp_transposed;
+    Call call(reduces);
+    Job job{};
+    Owned v;
+    if (!call.take_x(given.x) || !call.take_axes(given.axis, reduces || one_a_row) || !call.take_where(given.where) ||
+        !call.take_temperature(given.temperature) || !call.take_options(given) ||
+        !read_vector(given.other, &v, &job.v_format) || !call.describe_vector(&v, one_a_row, &job) ||
+        !call.describe(&job))
+        return nullptr;
+    if (!unlocked(PyArray_SIZE(call.x), [&] { return run_product(*kernels, product, job, may_continue); })) return nullptr;
+    PyObject *result = call.result.release();
+    return reduces ? PyArray_Return(reinterpret_cast<PyArrayObject *>(result)) : result;
+}
+
 PyObject *cumulation(const Arguments &given) {
     Call call(false);
     Job job{};
@@ -304,6 +335,18 @@ Signature signatures[] = {
     {"logcumsumexp", cumulation, 2, {{"x", &A::x}, {"axis", &A::axis}}},
     {"kl_divergence", divergences, 3,
      {{"p_logits", &A::x}, {"q_logits", &A::other}, {"axis", &A::axis}, {"where", &A::where}}},
+    {"softmax_vjp", jacobian_product<Product::softmax>, 3,
+     {{"x", &A::x}, {"g", &A::other}, {"axis", &A::axis}, {"where", &A::where}, {"temperature", &A::temperature}}},
+    {"softmax_jvp", jacobian_product<Product::softmax>, 3,
+     {{"x", &A::x}, {"dx", &A::other}, {"axis", &A::axis}, {"where", &A::where}, {"temperature", &A::temperature}}},
+    {"log_softmax_vjp", jacobian_product<Product::log_softmax_transposed>, 3,
+     {{"x", &A::x}, {"g", &A::other}, {"axis", &A::axis}, {"where", &A::where}, {"temperature", &A::temperature}}},
+    {"log_softmax_jvp", jacobian_product<Product::log_softmax>, 3,
+     {{"x", &A::x}, {"dx", &A::other}, {"axis", &A::axis}, {"where", &A::where}, {"temperature", &A::temperature}}},
+    {"logsumexp_vjp", jacobian_product<Product::logsumexp_transposed>, 3,
+     {{"x", &A::x}, {"g", &A::other}, {"axis", &A::axis}, {"keepdims", &A::keepdims}, {"where", &A::where}}},
+    {"logsumexp_jvp", jacobian_product<Product::logsumexp>, 3,
+     {{"x", &A::x}, {"dx", &A::other}, {"axis", &A::axis}, {"keepdims", &A::keepdims}, {"where", &A::where}}},
     {"entropy", entropies, 2,
      {{"x", &A::x}, {"axis", &A::axis}, {"where", &A::where}, {"temperature", &A::temperature}}},
 };

@@ -74,6 +74,17 @@ def kl_divergence(
     where: NDArray[np.bool_] | None,
     /,
 ) -> None: ...
+def product(
+    product: int,
+    dtype: _Kernel,
+    x: NDArray[Any],
+    v_dtype: _Kernel,
+    v: NDArray[Any],
+    out: NDArray[Any],
+    where: NDArray[np.bool_] | None,
+    temperature: NDArray[np.float64] | None,
+    /,
+) -> None: ...
 def total(array: NDArray[np.float64], /) -> float: ...
 def entry(python_function: _F, /) -> _F: ...
 def register_bfloat16(dtype: np.dtype[Any], /) -> None: ...

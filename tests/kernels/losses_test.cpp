@@ -1,4 +1,5 @@
-// The kernels of the losses, the scan, the entropy and the divergence: against long double, between fences, and by other steps.
+// The kernels of the losses, the scan, the entropy, the divergence and the products: against long double, between fences, and
+// by other steps.
 #include <algorithm>
 #include <cstring>
 
@@ -192,8 +193,8 @@ void test_mask(const Kernels &kernels, const Batch &batch, size_t r) {
     const double loss = kernels.loss[place(batch.format)](masked, target, Context{});
     const double wanted = kernels.loss[place(batch.format)](half_row, target, Context{});
     const bool same = loss == wanted || (loss != loss && wanted != wanted);
-    // The two begin at different guesses of their maximum, and sums for 16 bits are right to 2^-21.
-    const double rounding = item == 2 ? 0x1p-20 : 1e-13;
+    // The two begin at different guesses of their maximum: sums for 16 bits are right to 2^-21, of floats to 2^-38.
+    const double rounding = item == 2 ? 0x1p-20 : item == 4 ? 0x1p-37 : 1e-13;
     CHECK(same || std::fabs(loss - wanted) <= rounding * std::fabs(wanted), "masked %g, not %g", loss, wanted);
     for (size_t c = half; c < batch.length; ++c)
         CHECK(reference::decode(batch.format, &gradient[c * item]) == 0, "gradient of a masked class");
@@ -274,6 +275,82 @@ void test_information(const Kernels &kernels, const Batch &batch, size_t r) {
               divergence.value());
 }
 
+// What one row of a product should be, and the size of the terms that make it up.
+struct ExactProduct {
+    std::vector<Real> value, size;
+
+    ExactProduct(Product product, const reference::Results &results, const std::vector<Real> &v) {
+        reference::Sum mean, sizes, sum, all;
+        for (size_t i = 0; i < v.size(); ++i) {
+            const Real p = results.softmax[i];
+            mean.add(p * v[i]), sizes.add(p * std::fabs(v[i])), sum.add(v[i]), all.add(std::fabs(v[i]));
+        }
+        for (size_t i = 0; i < v.size(); ++i) {
+            const Real p = results.softmax[i], gap = v[i] - mean.value(), spread = std::fabs(v[i]) + sizes.value();
+            if (p == 0 && product != Product::log_softmax && product != Product::logsumexp) {  // beside several +inf, too
+                const Real alone = product == Product::log_softmax_transposed ? v[i] : 0;
+                add(alone, std::fabs(alone));
+                continue;
+            }
+            switch (product) {
+                case Product::softmax: add(p * gap, p * spread); break;
+                case Product::log_softmax: add(gap, spread); break;
+                case Product::log_softmax_transposed: add(v[i] - p * sum.value(), std::fabs(v[i]) + p * all.value()); break;
+                case Product::logsumexp: add(mean.value(), sizes.value()); break;
+                case Product::logsumexp_transposed: add(p * v[i], p * std::fabs(v[i])); break;
+            }
+        }
+    }
+    void add(Real one, Real its_size) { value.push_back(one), size.push_back(its_size); }
+};
+
+// Rows apart by more than their length, or side by side as columns; whatever the layout, the same bits.
+void test_product(const Kernels &kernels, const Batch &batch, Product product, Random &random) {
+    const size_t item = batch.item(), n = batch.length, rows = batch.count;
+    const ptrdiff_t step = static_cast<ptrdiff_t>(item), count = static_cast<ptrdiff_t>(rows);
+    const bool reduces = product == Product::logsumexp;
+    const Format v_format = static_cast<Format>(random() % formats);
+    const size_t v_item = item_size(v_format);
+    const ptrdiff_t v_step = static_cast<ptrdiff_t>(v_item);
+    const Fenced v(rows * n * v_item), turned_v(rows * n * v_item), x(rows * n * item), turned(rows * n * item);
+    const Fenced y(rows * n * item), y_turned(rows * n * item);
+    std::vector<Real> numbers(rows * n);
+    std::normal_distribution<double> normal;
+    for (size_t k = 0; k < rows * n; ++k) {
+        reference::encode(v_format, normal(random), v.at + k * v_item);
+        numbers[k] = reference::decode(v_format, v.at + k * v_item);
+    }
+    for (size_t r = 0; r < rows; ++r)
+        for (size_t i = 0; i < n; ++i) {
+            std::memcpy(x.at + (r * n + i) * item, batch.at(r) + i * item, item);
+            std::memcpy(turned.at + (i * rows + r) * item, batch.at(r) + i * item, item);
+            std::memcpy(turned_v.at + (i * rows + r) * v_item, v.at + (r * n + i) * v_item, v_item);
+        }
+    const ptrdiff_t pitch = static_cast<ptrdiff_t>(n);
+    const ProductRows lines{x.at, step, pitch * step, v.at, v_step, pitch * v_step, v_format, y.at, step, reduces ? step : pitch * step,
+                            nullptr, 0, 0, nullptr, 0, n};
+    const ProductRows columns{turned.at, count * step, step, turned_v.at, count * v_step, v_step, v_format, y_turned.at,
+                              count * step, step, nullptr, 0, 0, nullptr, 0, n};
+    const Multiply multiply = kernels.multiply[static_cast<size_t>(product)][place(batch.format)];
+    std::vector<char> memory(cached_bytes);
+    multiply(lines, rows, Context{Undefined::nan, 1, memory.data()});
+    multiply(columns, rows, Context{});
+    for (size_t r = 0; r < rows; ++r) {
+        const std::vector<char> all(n, 1);
+        const std::vector<Real> vector(numbers.begin() + static_cast<ptrdiff_t>(r * n), numbers.begin() + static_cast<ptrdiff_t>((r + 1) * n));
+        const ExactProduct exact(product, reference::exact(batch.row(r), all, 1, Undefined::nan), vector);
+        for (size_t i = 0; i < (reduces ? 1 : n); ++i) {
+            const char *at = y.at + (reduces ? r : r * n + i) * item, *across = y_turned.at + (reduces ? r : i * rows + r) * item;
+            const double got = reference::decode(batch.format, at);
+            CHECK(!std::memcmp(at, across, item), "product %d, row %zu, %zu: other bits across", static_cast<int>(product), r, i);
+            const Real wanted = exact.value[i], allowed = 16 * exact.size[i] * std::ldexp(Real(1), item == 8 ? -53 : item == 4 ? -24 : -10);
+            if (std::isnan(wanted)) CHECK(std::isnan(got), "product %d, row %zu, %zu: %g, not NaN", static_cast<int>(product), r, i, got);
+            else if (std::fabs(wanted) < 1e30L)
+                CHECK(std::fabs(got - wanted) <= allowed + (item == 2 ? 6e-8L : 1e-37L), "product %d, row %zu, %zu: %g, not %Lg", static_cast<int>(product), r, i, got, wanted);
+        }
+    }
+}
+
 }  // namespace
 
 // `losses small`, `losses emulated`: fewer lengths.
@@ -288,6 +365,7 @@ int main(int count, char **) {
             test_large_weight(kernels, static_cast<Format>(f));
             for (size_t length : lengths) {
                 const Batch batch = batch_of_families(static_cast<Format>(f), length, random);
+                for (size_t k = 0; k < products; ++k) test_product(kernels, batch, static_cast<Product>(k), random);
                 for (size_t r = 0; r < batch.count; ++r) {
                     std::snprintf(scene, sizeof scene, "%s %s, family %zu of %zu", kernels.name, format_names[f], r, length);
                     for (int k = 0; k < 4; ++k) test_loss(kernels, batch, r, random);

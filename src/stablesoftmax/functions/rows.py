@@ -111,10 +111,10 @@ def probabilities(rows: Rows) -> Iterator[tuple[Index, Array, Array | None]]:
     It is in the dtype computed in, and a row lies on one axis. The caller silences NumPy.
     """
     call, name = rows.call, kernel_name(rows.call.computed)
-    for index in _places(rows):
+    for index in places(rows):
         block = rows.part(index)
         p = np.empty(block.x.shape, call.computed)
-        x, where, _ = _stage(block, place=p)
+        x, where, _ = stage(block, place=p)
         p = merge(p, rows.axes)
         if name is None:
             p[...] = formulas.softmax(x, where, block.temperature, call.undefined)
@@ -134,7 +134,7 @@ def _run_kernel(op: int, name: KernelName, rows: Rows) -> None:
     call = rows.call
     direct = ready(rows.out, call.computed, rows.out_axes)
     out = rows.out if direct else np.empty(rows.out.shape, call.computed)
-    x, where, shift = _stage(rows, place=None if call.reduces else out)
+    x, where, shift = stage(rows, place=None if call.reduces else out)
     target = out if call.reduces else merge(out, rows.axes)
     _core.apply(op, name, x, bits(target), where, rows.temperature, call.undefined)
     if call.reduces and shift is not None:
@@ -147,7 +147,7 @@ def _run_kernel(op: int, name: KernelName, rows: Rows) -> None:
 
 def _run_formulas(op: int, rows: Rows) -> None:
     call = rows.call
-    x, where, shift = _stage(rows, place=None)
+    x, where, shift = stage(rows, place=None)
     if not call.reduces:
         function = formulas.softmax if op == _core.SOFTMAX else formulas.log_softmax
         rows.out[...] = function(x, where, rows.temperature, call.undefined).reshape(rows.x.shape)
@@ -164,7 +164,7 @@ def _refuse_undefined(rows: Rows, name: KernelName | None) -> None:
     """Raise for the first row that has no softmax, before anything is written."""
     before, reads = 0, ready(rows.x, rows.call.computed, rows.axes)
     for block in _blocks(rows, at_once=_plain(rows, name) and reads):
-        x, where, _ = _stage(block, place=None)
+        x, where, _ = stage(block, place=None)
         if name is not None:
             first = _core.first_undefined(name, x, where)
         else:
@@ -187,18 +187,18 @@ def _blocks(rows: Rows, *, at_once: bool) -> Iterator[Rows]:
     if at_once:
         yield rows
         return
-    for index in _places(rows):
+    for index in places(rows):
         yield rows.part(index)
 
 
-def _places(rows: Rows) -> Iterator[Index]:
+def places(rows: Rows) -> Iterator[Index]:
     """Where in the batch the blocks lie."""
     row = prod(rows.x.shape[len(rows.batch) :]) * rows.call.computed.itemsize
     for index in slices(rows.batch, max(1, BLOCK // max(1, row))):
         yield (*index, ...)
 
 
-def _stage(rows: Rows, place: Array | None) -> tuple[Array, Array | None, Array | None]:
+def stage(rows: Rows, place: Array | None) -> tuple[Array, Array | None, Array | None]:
     """Return x and where with a row on one axis, x copied (to `place`) if it cannot be read.
 
     The third is what was taken off each row, or None: see `convert`.

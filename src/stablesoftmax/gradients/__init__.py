@@ -6,17 +6,21 @@ is backpropagation, asks of a function. A jvp multiplies the Jacobian by a tange
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-import numpy as np
 from numpy.typing import ArrayLike
 
 from .._arrays.typing import Array
-from .._dispatch import every_array
-from ..functions.formulas import accurate_sum
-from ..functions.rows import Rows, normalise, probabilities, wrap
+from .._dispatch import compiled_entry, every_array
+from ..functions.rows import normalise, wrap
 from . import tensors
 from .arguments import validate
+from .rows import (
+    LOG_SOFTMAX,
+    LOG_SOFTMAX_TRANSPOSED,
+    LOGSUMEXP,
+    LOGSUMEXP_TRANSPOSED,
+    SOFTMAX,
+    run,
+)
 
 __all__ = [
     "log_softmax_jvp",
@@ -28,9 +32,9 @@ __all__ = [
 ]
 
 Axis = int | tuple[int, ...] | None
-Product = Callable[[Array, Array], Array]
 
 
+@compiled_entry
 @every_array(tensors.softmax_vjp)
 def softmax_vjp(
     x: ArrayLike,
@@ -80,16 +84,14 @@ def softmax_vjp(
     Notes
     -----
     The formula above loses every digit where one p is near 1: g_i and the mean of g agree to the
-    last bit there. Here both are taken relative to one of the g, and it is chosen so that what
-    remains does not cancel. Worst error 4 κ ULP in float64, where κ = 1 + mean(abs(g - mean)) /
-    abs(g_i - mean) is small unless g_i happens to be near the mean; below 1e-308, where softmax
-    has fewer digits, abs(g) times 5e-324 comes on top. The narrower dtypes are computed in float64
-    and rounded once: 0.51 ULP, for κ up to 1e6.
+    last bit there. Here both are taken relative to the g at the largest x. Worst error 4 κ ULP,
+    where κ = 1 + mean(abs(g - mean)) / abs(g_i - mean) is small unless g_i happens to be near the
+    mean; 0.51 ULP in the 16-bit dtypes, which are computed in float32, for κ up to 16. An
+    exponential below 1e-60 of the largest (1e-439 in float64) counts as 0.
 
     Where softmax is 0, the product is 0 and `g` is not read: 0 times inf counts 0. That holds for
     -inf, and next to a +inf, where softmax is locally constant. Where softmax is NaN, so is the
-    product. Memory is the result's and a few MB, or some float64 copies of one row if that is
-    longer.
+    product. Memory is the result's and half a MB a thread.
 
     Tensors that need a gradient, JAX and array-API arrays come back as themselves, and their
     library can differentiate the product once more.
@@ -104,10 +106,11 @@ def softmax_vjp(
     """
     call, v = validate(x, g, axis, vector="g", shaped="x", where=where, temperature=temperature)
     rows = normalise(call)
-    _run(_softmax, rows, v)
+    run(SOFTMAX, rows, v)
     return wrap(rows)
 
 
+@compiled_entry
 @every_array(tensors.softmax_jvp)
 def softmax_jvp(
     x: ArrayLike,
@@ -166,10 +169,11 @@ def softmax_jvp(
     """
     call, v = validate(x, dx, axis, vector="dx", shaped="x", where=where, temperature=temperature)
     rows = normalise(call)
-    _run(_softmax, rows, v)
+    run(SOFTMAX, rows, v)
     return wrap(rows)
 
 
+@compiled_entry
 @every_array(tensors.log_softmax_vjp)
 def log_softmax_vjp(
     x: ArrayLike,
@@ -219,13 +223,13 @@ def log_softmax_vjp(
     Notes
     -----
     At the largest p_k this is g_k (1 - p_k) - p_k (sum of the other g), with 1 - p_k summed up
-    from the other p: p_k rounds to 1 long before the difference is nothing. Worst error 4 κ ULP
-    in float64, where κ = (abs(g_i) (1 - p_i) + p_i abs(sum of the other g)) / abs(out_i). The
-    narrower dtypes are computed in float64 and rounded once: 0.51 ULP, for κ up to 1e6.
+    from the other p: p_k rounds to 1 long before the difference is nothing. Worst error 4 κ ULP,
+    where κ = (abs(g_i) (1 - p_i) + p_i abs(sum of the other g)) / abs(out_i); 0.51 ULP in the
+    16-bit dtypes, for κ up to 16.
 
     At an entry of -inf, which has probability 0, the product is the limit, g_i / T. Where softmax
-    is NaN, so is the product. Memory is the result's and a few MB, or some float64 copies of one
-    row if that is longer. Tensors go through their own library, as in `softmax_vjp`.
+    is NaN, so is the product. Memory is the result's and half a MB a thread. Tensors go through
+    their own library, as in `softmax_vjp`.
 
     Examples
     --------
@@ -237,10 +241,11 @@ def log_softmax_vjp(
     """
     call, v = validate(x, g, axis, vector="g", shaped="x", where=where, temperature=temperature)
     rows = normalise(call)
-    _run(_log_softmax_transposed, rows, v)
+    run(LOG_SOFTMAX_TRANSPOSED, rows, v)
     return wrap(rows)
 
 
+@compiled_entry
 @every_array(tensors.log_softmax_jvp)
 def log_softmax_jvp(
     x: ArrayLike,
@@ -300,10 +305,11 @@ def log_softmax_jvp(
     """
     call, v = validate(x, dx, axis, vector="dx", shaped="x", where=where, temperature=temperature)
     rows = normalise(call)
-    _run(_log_softmax, rows, v)
+    run(LOG_SOFTMAX, rows, v)
     return wrap(rows)
 
 
+@compiled_entry
 @every_array(tensors.logsumexp_vjp)
 def logsumexp_vjp(
     x: ArrayLike,
@@ -350,10 +356,9 @@ def logsumexp_vjp(
 
     Notes
     -----
-    Worst error 4 ULP in float64 and 0.51 ULP in the narrower dtypes, which are computed in
-    float64. One +inf takes all of `g`. Where softmax is 0, the product is 0, even of an infinite
-    `g`. A row that is -inf throughout has no gradient, hence NaN, as have several +inf;
-    ``where=x > -numpy.inf`` makes the former 0.
+    Worst error 4 ULP, and 0.51 ULP in the 16-bit dtypes. One +inf takes all of `g`. Where softmax
+    is 0, the product is 0, even of an infinite `g`. A row that is -inf throughout has no gradient,
+    hence NaN, as have several +inf; ``where=x > -numpy.inf`` makes the former 0.
 
     With weights b > 0, the gradient is that of ``logsumexp(x + numpy.log(b))``. Tensors go through
     their own library, as in `softmax_vjp`.
@@ -369,10 +374,11 @@ def logsumexp_vjp(
         x, g, axis, vector="g", shaped="logsumexp(x)", where=where, keepdims=keepdims
     )
     rows = normalise(call)
-    _run(_logsumexp_transposed, rows, v)
+    run(LOGSUMEXP_TRANSPOSED, rows, v)
     return wrap(rows)
 
 
+@compiled_entry
 @every_array(tensors.logsumexp_jvp, result="reduced")
 def logsumexp_jvp(
     x: ArrayLike,
@@ -419,8 +425,8 @@ def logsumexp_jvp(
     Notes
     -----
     The mean of `dx` under p, as one dx plus the mean of the differences from it: the mean of equal
-    numbers is that number. Worst error 4 κ ULP in float64, where κ = mean(abs(dx)) / abs(mean(dx)),
-    and 0.51 ULP in the narrower dtypes, for κ up to 1e6. An entry of probability 0 moves nothing,
+    numbers is that number. Worst error 4 κ ULP, where κ = mean(abs(dx)) / abs(mean(dx)), and 0.51
+    ULP in the 16-bit dtypes, for κ up to 16. An entry of probability 0 moves nothing,
     whatever its `dx`; with nothing to sum, the product is 0. A row that is -inf throughout has no
     gradient, hence NaN, as has one with several +inf. Tensors go through their own library, as in
     `softmax_vjp`.
@@ -435,87 +441,5 @@ def logsumexp_jvp(
         x, dx, axis, vector="dx", shaped="x", where=where, keepdims=keepdims, reduces=True
     )
     rows = normalise(call)
-    _run(_logsumexp, rows, v)
+    run(LOGSUMEXP, rows, v)
     return wrap(rows)
-
-
-# --- the rows: p and v lie along the last axis, both to be written over --------------------------
-
-
-def _run(product: Product, rows: Rows, v: Array) -> None:
-    """Compute a product block by block; v has the shape of x, or one number a row."""
-    axes = rows.call.axes
-    if v.ndim == rows.x.ndim:
-        v = np.moveaxis(v, axes, range(-len(axes), 0))
-    with np.errstate(all="ignore"):
-        if not rows.x.size:
-            rows.out[...] = 0
-            return
-        for index, p, where in probabilities(rows):
-            part = v[index].reshape(*p.shape[:-1], -1).astype(p.dtype)
-            y = product(p, part if where is None else np.where(where, part, 0))
-            if rows.temperature is not None:
-                y = _divided(y, rows.temperature[index][..., None])
-            if where is not None and y.shape == where.shape:
-                y[~where] = 0
-            out = rows.out[index]
-            out[...] = y.reshape(out.shape)
-
-
-def _divided(y: Array, temperature: Array) -> Array:
-    """y / T; 0 at T = 0, where the limit is constant. 1 / T may be inf: T = 1e-320."""
-    quotient: Array = y / np.where(temperature == 0, np.inf, temperature)
-    return quotient
-
-
-def _softmax(p: Array, v: Array) -> Array:
-    s, c = _mean(p, v)
-    return np.where(p != 0, p * ((v - s) - c), 0)
-
-
-def _log_softmax(p: Array, v: Array) -> Array:
-    s, c = _mean(p, v)
-    return np.asarray((v - s) - c)
-
-
-def _logsumexp(p: Array, v: Array) -> Array:
-    s, c = _mean(p, v)
-    return np.asarray(s + c)
-
-
-def _logsumexp_transposed(p: Array, v: Array) -> Array:
-    return np.where(p != 0, p * v, 0)
-
-
-def _log_softmax_transposed(p: Array, v: Array) -> Array:
-    k = p.argmax(-1, keepdims=True)
-    p_k, v_k = _take(p, k), _take(v, k)
-    np.put_along_axis(v, k, 0, -1)
-    others, error = (a[..., None] for a in accurate_sum(v))
-    total = np.where(np.isfinite(others), (others + v_k) + error, others + v_k)
-    y = v - np.where(p != 0, p * total, 0)
-    np.put_along_axis(p, k, 0, -1)
-    np.put_along_axis(y, k, v_k * p.sum(-1, keepdims=True) - p_k * others, -1)
-    return y
-
-
-def _mean(p: Array, v: Array) -> tuple[Array, Array]:
-    """The mean of v under p as s + c, where s is one of the v and c the mean of v - s.
-
-    What rounds is the mean of abs(v - s), so s should be the weighted median. That is v_k where
-    p_k > 1/2: with p = [1, 4e-18] and v = [1, 3], v - s is [0, 2] and c all that differs.
-    Elsewhere it is near enough the v next to the mean: it at most quadruples that mean. v_k would
-    not do: with 1000 equal p and v = [1, 0, 0, ...], -1 + 0.999 would lose three digits.
-    """
-    live = np.where(p != 0, v, 0)  # 0 times inf counts 0
-    k = p.argmax(-1, keepdims=True)
-    mean = np.einsum("...j,...j->...", p, live)[..., None]
-    near = np.abs(live - mean).argmin(-1, keepdims=True)
-    s = _take(live, np.where(_take(p, k) > 0.5, k, near))
-    live -= s
-    live *= p
-    return s, live.sum(-1, keepdims=True)
-
-
-def _take(a: Array, k: Array) -> Array:
-    return np.take_along_axis(a, k, -1)

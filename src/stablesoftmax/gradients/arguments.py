@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .._arrays.dtypes import as_array, is_floating, wider
+from .._arrays.dtypes import as_array, is_floating
 from .._arrays.typing import Array
 from ..functions.arguments import SoftmaxArguments
 from ..functions.arguments import validate as validate_softmax
@@ -44,7 +44,6 @@ def validate(
         reduces=reduces,
         keepdims=keepdims,
     )
-    call = call._replace(computed=wider(call.dtype, np.dtype(np.float64)))
     if shaped == "x":
         return call, _spread(v, x.shape, vector, shaped)
     kept = tuple(1 if i in call.axes else n for i, n in enumerate(x.shape))
