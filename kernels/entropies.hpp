@@ -229,8 +229,15 @@ struct Divergence {
             }
     }
 
+    // exp(x - max)·share. What the difference leaves over counts: of 37.7 - -39.6 it is 38 ULP of the result.
+    static INLINE V share_of(V x, double max, double share, const Exponential<double, false, false> &exponential) {
+        const Pair<double> below = two_sum<double>(x, broadcast(-max));
+        const V low = finite_or_zero<double>(below.tail);
+        return exponential.is_nothing(below.head) ? V{} : exponential.template value<true>(below.head, low) * share;
+    }
+
     struct Element {
-        V x, y, e, q, v;      // e: exp(x - max), lifted; q: the probability; v: the difference
+        V x, y, q, v;         // q: the probability; v: the difference
         Bits<double> gone;    // of both
     };
 
@@ -238,7 +245,7 @@ struct Divergence {
         Element a;
         a.x = first_lanes<double>(load(p.x + i), lanes, -infinity);
         a.y = first_lanes<double>(load(q.x + i), lanes, -infinity);
-        a.q = exponential.value_or_zero(a.y - q_max()) * q_share;
+        a.q = share_of(a.y, q_max(), q_share, exponential);
         a.gone = (a.q == 0) & (a.x == -infinity);
         const Pair<double> difference = two_sum<double>(a.x, -a.y);
         const V low = difference.tail - difference.tail == 0 ? difference.tail : V{};
@@ -274,8 +281,8 @@ struct Divergence {
             const size_t count = fetch(begin);
             for_vectors<double>(count, [&](size_t i, size_t lanes) {
                 const Element a = element(i, lanes, exponential);
-                const V below = a.x - p_max(), probability = exponential.value_or_zero(below) * p_share;
-                const V apart = (below - (a.y - q_max())) - log_ratio;
+                const V probability = share_of(a.x, p_max(), p_share, exponential);
+                const V apart = ((a.x - p_max()) - (a.y - q_max())) - log_ratio;
                 const V d = near ? a.v - c : apart;
                 const Bits<double> nothing = probability == 0;
                 const V large = multiply_add(probability, (nothing ? V{} : d) - 1, a.q);
