@@ -156,6 +156,9 @@ struct ProductRows {
 };
 using Multiply = void (*)(const ProductRows &, size_t count, const Context &);
 
+// log Σ v·exp(x) of each row, to one element of y. False: rows that the kernel cannot tell; nothing is promised of y.
+using Weigh = bool (*)(const ProductRows &, size_t count, const Context &);
+
 struct Kernels {
     const char *name;
     Rows rows[operations][formats];
@@ -170,6 +173,7 @@ struct Kernels {
     OneRow entropy[formats];   // of softmax(x), to one element of y
     TwoRows divergence[formats];  // of softmax(p) from softmax(q); no temperature
     Multiply multiply[products][formats];
+    Weigh weigh[formats];
 };
 
 // The level in use; chosen once, by the CPU or by STABLESOFTMAX_ISA. `error` is set, and null

@@ -1,4 +1,6 @@
 // The jobs of what is computed row by row: losses, selections, scans, entropies, products; which kernel, and with what.
+#include <atomic>
+
 #include "plan.hpp"
 
 namespace stablesoftmax {
@@ -51,6 +53,16 @@ void product_of(void *argument, const ProductRows &rows, size_t count, const Con
     (*static_cast<Multiply *>(argument))(rows, count, context);
 }
 
+struct WeightedTask {
+    Weigh weigh;
+    std::atomic<bool> settled{true};
+};
+
+void weighted_of(void *argument, const ProductRows &rows, size_t count, const Context &context) {
+    auto &task = *static_cast<WeightedTask *>(argument);
+    if (task.settled && !task.weigh(rows, count, context)) task.settled = false;
+}
+
 }  // namespace
 
 bool run_loss(const Kernels &kernels, LossJob &job, Poll poll) {
@@ -76,6 +88,13 @@ bool run_divergence(const Kernels &kernels, DivergenceJob &job, Poll poll) {
 bool run_product(const Kernels &kernels, Product product, Job &job, Poll poll) {
     Multiply multiply = kernels.multiply[static_cast<size_t>(product)][static_cast<size_t>(job.format)];
     return for_runs(job, product_of, &multiply, poll);
+}
+
+bool run_weighted(const Kernels &kernels, Job &job, bool *settled, Poll poll) {
+    WeightedTask task{kernels.weigh[static_cast<size_t>(job.format)]};
+    const bool finished = for_runs(job, weighted_of, &task, poll);
+    *settled = task.settled;
+    return finished;
 }
 
 }  // namespace stablesoftmax

@@ -99,6 +99,9 @@ bool run_divergence(const Kernels &, DivergenceJob &, Poll);
 // The product of the Jacobian of each row, and of v.
 bool run_product(const Kernels &, Product, Job &, Poll);
 
+// The log-sum-exp of each row with weights v. `settled`: false where it is left to the formulas.
+bool run_weighted(const Kernels &, Job &, bool *settled, Poll);
+
 // A contiguous array seen as (outer, length, inner), the axis in the middle.
 struct Slab {
     size_t outer, length, inner;

@@ -7,6 +7,7 @@
 #include "../scattered.hpp"
 #include "../segments.hpp"
 #include "../short_rows.hpp"
+#include "../weighted.hpp"
 
 namespace stablesoftmax {
 
@@ -46,6 +47,7 @@ const Kernels LEVEL_TABLE = {
     ALL_FORMATS(divergence_row),
     {PER_PRODUCT(Product::softmax), PER_PRODUCT(Product::log_softmax), PER_PRODUCT(Product::log_softmax_transposed),
      PER_PRODUCT(Product::logsumexp), PER_PRODUCT(Product::logsumexp_transposed)},
+    ALL_FORMATS(weigh),
 };
 
 }  // namespace stablesoftmax

@@ -1,4 +1,4 @@
-// `apply`, `entropy`, `kl_divergence`, `product` and `first_undefined`: the kernels for the calls that the compiled entry declines.
+// `apply`, `entropy`, `kl_divergence`, `product`, `weighted_logsumexp` and `first_undefined`: the kernels for the calls that the compiled entry declines.
 #include "binding.hpp"
 
 namespace stablesoftmax {
@@ -26,6 +26,15 @@ bool set_temperature(Job *job, PyObject *temperature, PyArrayObject *x) {
     if (!check("temperature", t, job->dimensions, sizeof(double)) || !same_shape("temperature", t, x)) return false;
     job->temperature = PyArray_BYTES(t);
     set_strides(job->temperature_stride, t, job->dimensions);
+    return true;
+}
+
+// A second array of the shape of x; its format is given.
+bool set_vector(Job *job, const char *name, PyArrayObject *v, PyArrayObject *x) {
+    if (!check(name, v, job->dimensions + 1, item_size(job->v_format)) || !same_shape(name, v, x)) return false;
+    job->v = PyArray_BYTES(v);
+    job->v_step = PyArray_STRIDE(v, job->dimensions);
+    set_strides(job->v_stride, v, job->dimensions);
     return true;
 }
 
@@ -116,18 +125,33 @@ PyObject *product(PyObject *, PyObject *args) {
         return PyErr_Format(PyExc_ValueError, "product: %d; expected 0 to %d", which, static_cast<int>(products) - 1);
     const Product product = static_cast<Product>(which);
     if (!describe(&job, x, where) || !set_result(&job, out, x, product == Product::logsumexp) ||
-        !set_temperature(&job, temperature, x) || !check("v", v, job.dimensions + 1, item_size(job.v_format)) ||
-        !same_shape("v", v, x))
+        !set_temperature(&job, temperature, x) || !set_vector(&job, "v", v, x))
         return nullptr;
-    job.v = PyArray_BYTES(v);
-    job.v_step = PyArray_STRIDE(v, job.dimensions);
-    set_strides(job.v_stride, v, job.dimensions);
     bool finished;
     Py_BEGIN_ALLOW_THREADS;
     finished = job.length == 0 || run_product(*kernels, product, job, may_continue);
     Py_END_ALLOW_THREADS;
     if (!finished) return nullptr;
     Py_RETURN_NONE;
+}
+
+// (dtype, x, dtype of b, b of the shape of x, out of the batch, where or None) -> whether the kernel could tell
+PyObject *weighted_logsumexp(PyObject *, PyObject *args) {
+    const char *dtype, *b_dtype;
+    PyArrayObject *x, *b, *out;
+    PyObject *where;
+    Job job{};
+    if (!PyArg_ParseTuple(args, "sO!sO!O!O:weighted_logsumexp", &dtype, &PyArray_Type, &x, &b_dtype, &PyArray_Type, &b,
+                          &PyArray_Type, &out, &where) ||
+        !format_named(dtype, &job.format) || !format_named(b_dtype, &job.v_format) || !describe(&job, x, where) ||
+        !set_result(&job, out, x, true) || !set_vector(&job, "b", b, x))
+        return nullptr;
+    bool finished, settled = true;
+    Py_BEGIN_ALLOW_THREADS;
+    finished = job.length == 0 || run_weighted(*kernels, job, &settled, may_continue);
+    Py_END_ALLOW_THREADS;
+    if (!finished) return nullptr;
+    return PyBool_FromLong(settled && job.length > 0);
 }
 
 PyObject *find_undefined(PyObject *, PyObject *args) {

@@ -48,6 +48,7 @@ PyObject *logcumsumexp(PyObject *, PyObject *args);
 PyObject *entropy(PyObject *, PyObject *args);
 PyObject *kl_divergence(PyObject *, PyObject *args);
 PyObject *product(PyObject *, PyObject *args);
+PyObject *weighted_logsumexp(PyObject *, PyObject *args);
 PyObject *total(PyObject *, PyObject *array);
 PyObject *all_finite(PyObject *, PyObject *array);
 

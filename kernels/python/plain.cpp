@@ -25,9 +25,12 @@ bool unlocked(npy_intp size, Work work) {
 
 // ---- softmax, log_softmax, logsumexp ---------------------------------------------------------------
 
+PyObject *weighted(const Arguments &);
+
 template <Operation operation>
 PyObject *exponentials(const Arguments &given) {
     constexpr bool reduces = operation == Operation::logsumexp;
+    if (reduces && given.other && given.other != Py_None) return weighted(given);
     Call call(reduces);
     if (!call.take_x(given.x) || !call.take_axes(given.axis, reduces) || !call.take_where(given.where) ||
         !call.take_temperature(given.temperature) || !call.take_dtype(given.dtype) || !call.take_options(given) ||
@@ -259,6 +262,36 @@ bool read_vector(PyObject *given, Owned *vector, Format *format) {
     return *vector ? true : (PyErr_Clear(), false);
 }
 
+// Whether weights of that format leave the result in x's own.
+bool keeps_dtype(Format x, Format weights) {
+    return weights == x || x == Format::float64 || (x == Format::float32 && weights != Format::float64);
+}
+
+// logsumexp with b: numbers and arrays that broadcast to x, of finite rows.
+PyObject *weighted(const Arguments &given) {
+    Call call(true);
+    Job job{};
+    Owned b;
+    double number;
+    if (given.dtype || !call.take_x(given.x) || !call.take_axes(given.axis, true) ||
+        !call.take_where(given.where) || !call.take_options(given) || !call.take_out(given.out))
+        return nullptr;
+    if (PyFloat_CheckExact(given.other)) {  // a plain number widens nothing
+        number = PyFloat_AS_DOUBLE(given.other);
+        job.v = reinterpret_cast<const char *>(&number);
+        job.v_format = Format::float64;
+    } else if (!read_vector(given.other, &b, &job.v_format) || !keeps_dtype(call.format, job.v_format) ||
+               !call.describe_vector(&b, false, &job)) {
+        return nullptr;
+    }
+    if (!call.describe(&job)) return nullptr;
+    bool settled = true;
+    if (!unlocked(PyArray_SIZE(call.x), [&] { return run_weighted(*kernels, job, &settled, may_continue); }) || !settled)
+        return nullptr;
+    PyObject *result = call.result.release();
+    return call.given_out ? result : PyArray_Return(reinterpret_cast<PyArrayObject *>(result));
+}
+
 template <Product product>
 PyObject *jacobian_product(const Arguments &given) {
     constexpr bool reduces = product == Product::logsumexp, one_a_row = product == Product::logsumexp_transposed;
@@ -300,7 +333,7 @@ struct Parameter {
 
 }  // namespace
 
-// What stands in no line (b, return_sign, dim) goes to Python.
+// What stands in no line (return_sign, dim) goes to Python.
 struct Signature {
     const char *function;
     PyObject *(*compute)(const Arguments &);
@@ -320,7 +353,7 @@ Signature signatures[] = {
      {{"x", &A::x}, {"axis", &A::axis}, {"where", &A::where}, {"temperature", &A::temperature}, {"out", &A::out},
       {"dtype", &A::dtype}, {"undefined", &A::undefined}}},
     {"logsumexp", exponentials<Operation::logsumexp>, 2,
-     {{"x", &A::x}, {"axis", &A::axis}, {"where", &A::where}, {"out", &A::out}, {"dtype", &A::dtype},
+     {{"x", &A::x}, {"axis", &A::axis}, {"b", &A::other}, {"where", &A::where}, {"out", &A::out}, {"dtype", &A::dtype},
       {"keepdims", &A::keepdims}}},
     {"cross_entropy", cross_entropies<false>, 3,
      {{"logits", &A::x}, {"labels", &A::labels}, {"axis", &A::axis}, {"weight", &A::weight},

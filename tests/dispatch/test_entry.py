@@ -74,6 +74,11 @@ PLAIN_MAPS = {
     "undefined": lambda f: f(np.full((2, 3), -np.inf), undefined="uniform"),
 }
 PLAIN_LOGSUMEXP = {
+    "b": lambda f: f(TABLE, axis=1, b=-OTHER),
+    "b of one row": lambda f: f(TABLE, axis=1, b=ROW),
+    "b, a number": lambda f: f(TABLE.astype("f4"), b=0.5),
+    "b, integers": lambda f: f(CUBE, axis=2, b=[1, 2, 3, 4, 5], keepdims=True),
+    "b and where": lambda f: f(TABLE, axis=0, b=MASK * 2.0, where=MASK),
     "keepdims": lambda f: f(CUBE, axis=(0, 2), keepdims=True),
     "out": lambda f: f(TABLE, axis=1, out=np.empty(4)),
 }
@@ -376,6 +381,22 @@ def test_random_products(f):
         v = random_call(rng)[0] if rng.random() < 0.3 else vector_for(f, x, options, rng)
         compiled = outcome(f, x, v, **options)
         assert compiled == outcome(f.__wrapped__, x, v, **options), (x, v, options)
+        answered += isinstance(compiled, list)
+    assert answered > 500  # and the others raised
+
+
+def test_random_weights():
+    rng = np.random.default_rng(0)
+    answered = 0
+    for _ in range(3000):
+        x, options = random_call(rng)
+        known = ("axis", "where", "keepdims", "out")
+        options = {k: v for k, v in options.items() if k in known}
+        b = vector_for(softmax_vjp, x, options, rng) if rng.random() < 0.8 else random_call(rng)[0]
+        if rng.random() < 0.2 and isinstance(b, np.ndarray) and b.dtype in ("f4", "f8") and b.size:
+            b[(0,) * b.ndim] = rng.choice([0, np.inf, np.nan, 1e30, -1e-30])
+        compiled = outcome(logsumexp, x, b=b, **options)
+        assert compiled == outcome(logsumexp.__wrapped__, x, b=b, **options), (x, b, options)
         answered += isinstance(compiled, list)
     assert answered > 500  # and the others raised
 

@@ -351,6 +351,46 @@ void test_product(const Kernels &kernels, const Batch &batch, Product product, R
     }
 }
 
+// log|Σ b·exp(x)| of weights without a sign; the same bits along rows and across columns.
+void test_weighted(const Kernels &kernels, const Batch &batch, Random &random) {
+    const size_t item = batch.item(), n = batch.length, rows = batch.count;
+    const ptrdiff_t step = static_cast<ptrdiff_t>(item), count = static_cast<ptrdiff_t>(rows), pitch = static_cast<ptrdiff_t>(n);
+    const Fenced x(rows * n * item), turned(rows * n * item), b(n * 8), y(item), y_turned(rows * item);
+    std::uniform_real_distribution<double> any(0.5, 2);
+    std::vector<double> weights(n);
+    for (double &w : weights) w = any(random);
+    std::memcpy(b.at, weights.data(), n * 8);
+    for (size_t r = 0; r < rows; ++r)
+        for (size_t i = 0; i < n; ++i) {
+            std::memcpy(x.at + (r * n + i) * item, batch.at(r) + i * item, item);
+            std::memcpy(turned.at + (i * rows + r) * item, batch.at(r) + i * item, item);
+        }
+    const Weigh weigh = kernels.weigh[place(batch.format)];
+    for (size_t r = 0; r < rows; ++r) {
+        const ProductRows line{x.at + r * n * item, step, pitch * step, b.at, 8, 0, Format::float64, y.at, 0, step, nullptr, 0, 0, nullptr, 0, n};
+        Real top = -HUGE_VALL, sum = 0;
+        bool finite = true;
+        for (size_t i = 0; i < n; ++i) {
+            const Real v = reference::decode(batch.format, batch.at(r, i));
+            finite &= std::isfinite(v) || v == -HUGE_VALL;
+            if (v > top) top = v;
+        }
+        const bool settled = weigh(line, 1, Context{});
+        CHECK(settled == finite, "row %zu: the kernel says %d", r, settled);
+        if (!settled) continue;
+        for (size_t i = 0; i < n && std::isfinite(top); ++i)
+            sum += weights[i] * std::exp(Real(reference::decode(batch.format, batch.at(r, i))) - top);
+        const Real wanted = std::isfinite(top) ? top + std::log(sum) : top;
+        const double got = reference::decode(batch.format, y.at);
+        const Real allowed = (2 + std::fabs(top)) * std::ldexp(Real(1), item == 8 ? -50 : item == 4 ? -21 : -8);
+        if (!std::isfinite(wanted)) CHECK(got == wanted, "weighted, row %zu: %g, not %Lg", r, got, wanted);
+        else if (std::fabs(wanted) < 60000) CHECK(std::fabs(got - wanted) <= allowed, "weighted, row %zu: %g, not %Lg", r, got, wanted);
+        const ProductRows column{turned.at + r * item, count * step, step, b.at, 8, 0, Format::float64, y_turned.at, 0, step, nullptr, 0, 0, nullptr, 0, n};
+        if (weigh(column, std::min<size_t>(rows - r, 3), Context{}))
+            CHECK(!std::memcmp(y.at, y_turned.at, item), "weighted, row %zu: other bits across", r);
+    }
+}
+
 }  // namespace
 
 // `losses small`, `losses emulated`: fewer lengths.
@@ -366,6 +406,7 @@ int main(int count, char **) {
             for (size_t length : lengths) {
                 const Batch batch = batch_of_families(static_cast<Format>(f), length, random);
                 for (size_t k = 0; k < products; ++k) test_product(kernels, batch, static_cast<Product>(k), random);
+                test_weighted(kernels, batch, random);
                 for (size_t r = 0; r < batch.count; ++r) {
                     std::snprintf(scene, sizeof scene, "%s %s, family %zu of %zu", kernels.name, format_names[f], r, length);
                     for (int k = 0; k < 4; ++k) test_loss(kernels, batch, r, random);

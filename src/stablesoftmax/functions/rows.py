@@ -97,9 +97,9 @@ def run(op: int, rows: Rows) -> None:
         writes = ready(rows.out, call.computed, rows.out_axes)
         copies = call.reduces and not ready(rows.x, call.computed, rows.axes)
         for block in _blocks(rows, at_once=_plain(rows, name) and writes and not copies):
-            if name is None or block.b is not None:
+            if name is None or (block.b is not None and not _run_weighted(name, block)):
                 _run_formulas(op, block)
-            else:
+            elif block.b is None:
                 _run_kernel(op, name, block)
         if call.out is not None and not np.may_share_memory(call.out, rows.result):
             np.copyto(call.out, rows.result, casting="unsafe")
@@ -143,6 +143,26 @@ def _run_kernel(op: int, name: KernelName, rows: Rows) -> None:
         rows.sign[...] = np.where(np.isnan(out), out, out != -np.inf)
     if not direct:
         np.copyto(rows.out, out, casting="unsafe")
+
+
+def _run_weighted(name: KernelName, rows: Rows) -> bool:
+    """The log-sum-exp with weights; False: the kernel cannot tell, as with infinities or a sign."""
+    call = rows.call
+    if rows.b is None or rows.sign is not None:
+        return False
+    x, where, shift = stage(rows, place=None)
+    b, b_name = merge(rows.b, rows.axes), kernel_name(rows.b.dtype)
+    if b_name is None or not ready(b, b.dtype.newbyteorder("="), 1):
+        b, b_name = b.astype(np.float64), "float64"
+    direct = ready(rows.out, call.computed, rows.out_axes)
+    out = rows.out if direct else np.empty(rows.out.shape, call.computed)
+    if not _core.weighted_logsumexp(name, x, b_name, bits(b), bits(out), where):
+        return False
+    if shift is not None:
+        out += shift
+    if not direct:
+        np.copyto(rows.out, out, casting="unsafe")
+    return True
 
 
 def _run_formulas(op: int, rows: Rows) -> None:
