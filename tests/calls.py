@@ -37,7 +37,7 @@ CALLS = {
     "segment_softmax": [{"segments": np.array([1, 0])}, {"indptr": np.array([0, 1, 2])}],
     "segment_log_softmax": [{"segments": np.array([1, 0])}, {"indptr": np.array([0, 1, 2])}],
     "segment_logsumexp": [{"segments": np.array([1, 0])}, {"indptr": np.array([0, 1, 2])}],
-    "sample": [{**DRAWS, "temperature": ROWS["temperature"]}],
+    "sample": [{**DRAWS, **ROWS}],
 }
 
 OTHERS = {  # public, and no functions of an array

@@ -1,5 +1,6 @@
 // One level: the including file has set LEVEL and the compiler's flags. (No include guard: this is
 // the body of each level's translation unit.)
+#include "../draws.hpp"
 #include "../entropies.hpp"
 #include "../losses.hpp"
 #include "../scans.hpp"
@@ -41,6 +42,9 @@ const Kernels LEVEL_TABLE = {
     ALL_FORMATS(cumulate_row),
     ALL_FORMATS(entropy_row),
     ALL_FORMATS(divergence_row),
+    ALL_FORMATS(can_draw),
+    ALL_FORMATS(draw_row),
+    ALL_FORMATS(draw_short_rows),
 };
 
 }  // namespace stablesoftmax

@@ -124,14 +124,7 @@ PyObject *selected_log_softmax(PyObject *, PyObject *args) {
     if (!read_places("index", index, PyArray_SIZE(out), 0, job.rows.length, &job.index)) return nullptr;
     job.rows.y = PyArray_BYTES(out);
     set_strides(job.rows.y_stride, out, batch);
-    if (temperature != Py_None) {
-        auto *t = as_array(temperature);
-        if (!PyArray_Check(temperature) || PyArray_TYPE(t) != NPY_DOUBLE)
-            return PyErr_Format(PyExc_TypeError, "temperature: expected None or a float64 array");
-        if (!check("temperature", t, batch, sizeof(double)) || !same_shape("temperature", t, x)) return nullptr;
-        job.rows.temperature = PyArray_BYTES(t);
-        set_strides(job.rows.temperature_stride, t, batch);
-    }
+    if (!set_temperature(&job.rows, temperature, x)) return nullptr;
     bool finished;
     Py_BEGIN_ALLOW_THREADS;
     finished = job.count == 0 || run_select(*kernels, job, may_continue);

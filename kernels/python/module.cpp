@@ -40,6 +40,7 @@ PyMethodDef methods[] = {
     {"logcumsumexp", logcumsumexp, METH_VARARGS, nullptr},
     {"entropy", entropy, METH_VARARGS, nullptr},
     {"kl_divergence", kl_divergence, METH_VARARGS, nullptr},
+    {"draw", draw, METH_VARARGS, nullptr},
     {"total", total, METH_O, nullptr},
     {"all_finite", all_finite, METH_O, nullptr},
     {"register_bfloat16", register_bfloat16, METH_O, nullptr},

@@ -12,17 +12,6 @@
 namespace stablesoftmax {
 namespace {
 
-constexpr npy_intp release_gil_above = 1 << 14;  // elements
-
-// The GIL is held for short calls only. False: interrupted, with an exception set.
-template <class Work>
-bool unlocked(npy_intp size, Work work) {
-    PyThreadState *released = size > release_gil_above ? PyEval_SaveThread() : nullptr;
-    const bool finished = work();
-    if (released) PyEval_RestoreThread(released);
-    return finished;
-}
-
 // ---- softmax, log_softmax, logsumexp ---------------------------------------------------------------
 
 template <Operation operation>
@@ -57,8 +46,6 @@ PyObject *exponentials(const Arguments &given) {
 }
 
 // ---- what has its classes on one axis ----------------------------------------------------------------
-
-bool is_one_axis(PyObject *axis) { return !axis || PyLong_CheckExact(axis); }
 
 // Integers as int64, in C order, a copy. uint64 is left to Python: 2^64 - 100 is no -100.
 bool read_integers(PyObject *given, Owned *numbers) {
@@ -259,7 +246,7 @@ PyObject *cumulation(const Arguments &given) {
 
 namespace {
 
-constexpr int most_parameters = 8;
+constexpr int most_parameters = 9;
 
 struct Parameter {
     const char *name;
@@ -306,6 +293,9 @@ Signature signatures[] = {
      {{"p_logits", &A::x}, {"q_logits", &A::other}, {"axis", &A::axis}, {"where", &A::where}}},
     {"entropy", entropies, 2,
      {{"x", &A::x}, {"axis", &A::axis}, {"where", &A::where}, {"temperature", &A::temperature}}},
+    {"sample", sampling, 3,
+     {{"logits", &A::x}, {"size", &A::size}, {"axis", &A::axis}, {"where", &A::where}, {"temperature", &A::temperature},
+      {"top_k", &A::top_k}, {"top_p", &A::top_p}, {"min_p", &A::min_p}, {"rng", &A::rng}}},
 };
 
 bool read(const Signature &signature, PyObject *const *args, size_t nargsf, PyObject *names, Arguments *given) {
@@ -320,7 +310,7 @@ bool read(const Signature &signature, PyObject *const *args, size_t nargsf, PyOb
         if (!found || given->*found->value) return false;
         given->*found->value = args[positional + k];
     }
-    for (auto optional : {&A::out, &A::where, &A::dtype, &A::weight})
+    for (auto optional : {&A::out, &A::where, &A::dtype, &A::weight, &A::size, &A::top_k, &A::top_p, &A::min_p, &A::rng})
         if (given->*optional == Py_None) given->*optional = nullptr;
     return given->x;
 }

@@ -74,6 +74,17 @@ def kl_divergence(
     where: NDArray[np.bool_] | None,
     /,
 ) -> None: ...
+def draw(
+    dtype: _Kernel,
+    x: NDArray[Any],
+    where: NDArray[np.bool_] | None,
+    temperature: NDArray[np.float64] | None,
+    top_k: int | None,
+    top_p: float | None,
+    min_p: float | None,
+    draws: NDArray[np.int64],
+    /,
+) -> None: ...
 def total(array: NDArray[np.float64], /) -> float: ...
 def entry(python_function: _F, /) -> _F: ...
 def register_bfloat16(dtype: np.dtype[Any], /) -> None: ...

@@ -17,6 +17,7 @@ from stablesoftmax import (
     log_softmax,
     logcumsumexp,
     logsumexp,
+    sample,
     selected_log_softmax,
     softmax,
 )
@@ -118,6 +119,33 @@ PLAIN_DIVERGENCES = {
     "lists": lambda f: f([1, 2, 3], [3.0, 2.0, 1.0]),
     "where": lambda f: f(TABLE, OTHER, where=MASK),
 }
+GENERATOR = np.random.default_rng(0)
+STATE = GENERATOR.bit_generator.state
+
+
+def seeded():
+    """The generator, at its first number."""
+    GENERATOR.bit_generator.state = STATE
+    return GENERATOR
+
+
+PLAIN_DRAWS = {
+    "a row": lambda f: f(ROW, rng=seeded()),
+    "a list": lambda f: f([1, 2, 3], rng=seeded()),
+    "rows": lambda f: f(TABLE, rng=seeded()),
+    "draws": lambda f: f(TABLE, 20, rng=seeded()),
+    "keywords": lambda f: f(logits=CUBE.T, size=(2, 3), axis=1, rng=seeded()),
+    "axis 0": lambda f: f(TABLE.astype("f4"), None, 0, rng=seeded()),
+    "float16": lambda f: f(TABLE.astype("f2"), 2, top_k=None, rng=seeded()),
+    "steps": lambda f: f(TABLE[::-1, ::-2], rng=seeded()),
+    "top_k": lambda f: f(ROW, 5, top_k=3, rng=seeded()),
+    "top_p": lambda f: f(TABLE, 5, top_p=0.7, rng=seeded()),
+    "min_p": lambda f: f(TABLE, 5, min_p=0.1, rng=seeded()),
+    "all": lambda f: f(TABLE, 9, top_k=7, top_p=0.9, min_p=0.01, temperature=2.0, rng=seeded()),
+    "where": lambda f: f(TABLE, 5, where=MASK, rng=seeded()),
+    "temperatures": lambda f: f(TABLE, temperature=np.array([[0.0], [1.0], [0.5], [np.inf]]),
+                                rng=seeded()),
+}  # fmt: skip
 MEMBERS = [
     *[(f, PLAIN) for f in FUNCTIONS],
     *[(f, PLAIN_MAPS) for f in FUNCTIONS[:2]],
@@ -128,6 +156,7 @@ MEMBERS = [
     (logcumsumexp, PLAIN_SCANS),
     (entropy, PLAIN_ENTROPIES),
     (kl_divergence, PLAIN_DIVERGENCES),
+    (sample, PLAIN_DRAWS),
 ]
 CALLS = [(f, call) for f, calls in MEMBERS for call in calls.values()]
 NAMES = [f"{f.__name__}-{name}" for f, calls in MEMBERS for name in calls]
@@ -332,6 +361,33 @@ def test_random_divergences():
         q = np.asarray(p) * rng.choice([1, -1, 0.5]) if rng.random() < 0.7 else random_call(rng)[0]
         compiled = outcome(kl_divergence, p, q, **options)
         assert compiled == outcome(kl_divergence.__wrapped__, p, q, **options), (p, q, options)
+
+
+def test_random_draws():
+    rng = np.random.default_rng(0)
+    answered = 0
+    for _ in range(4000):
+        x, options = random_call(rng)
+        options = {k: v for k, v in options.items() if k in ("axis", "where", "temperature")}
+        options["axis"] = options.get("axis", -1) if rng.random() < 0.2 else -1
+        chosen = {
+            "size": [1, 4, (2, 3), (), 0, -1, 2.0, True, None, (2, "3"), 2**70],
+            "top_k": [1, 2, 100, 0, -1, 2**70, True, 1.5, None],
+            "top_p": [0.5, 1.0, 0.0, 1, np.nan, "half", None, np.float32(0.5), 2.0],
+            "min_p": [0.1, 0.0, 1.0, -0.1, 1, np.nan, None, 1j],
+        }
+        for name, values in chosen.items():
+            if rng.random() < 0.25:
+                options[name] = values[rng.integers(len(values))]
+        if rng.random() < 0.5:
+            options["rng"] = [1, -1, "seed", np.random.RandomState(0)][rng.integers(4)]
+        outcomes = [
+            (outcome(f, x, **{"rng": seeded(), **options}), GENERATOR.bit_generator.state)
+            for f in (sample, sample.__wrapped__)
+        ]
+        assert outcomes[0] == outcomes[1], (x, options)
+        answered += isinstance(outcomes[0][0], list)
+    assert answered > 500  # and the others raised
 
 
 def test_overlapping_out():
