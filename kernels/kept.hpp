@@ -12,12 +12,13 @@ struct Cut {
 };
 
 // Of the largest numbers, as many as measure `need`: one each, or if `weighted` their own size. The numbers
-// change places.
+// change places: those that are kept come first.
 template <bool weighted>
 Cut cut(double *number, size_t count, double need) {
     auto measure = [](double v) { return weighted ? v : 1.0; };
     size_t first = 0, last = count;
     double above = 0;  // the measure of those before `first`
+    if (count == 0) return {0, 0};  // no row has none, unless another thread is writing NaN to it
     for (uint64_t seed = count;;) {
         // Of three places that no input foresees: sorted or shaped like a saw, it would else take n² steps.
         auto any_of = [&] {
@@ -27,26 +28,28 @@ Cut cut(double *number, size_t count, double need) {
         const double a = any_of(), b = any_of(), c = any_of();
         const double less = a < b ? a : b, more = a < b ? b : a;
         const double pivot = c < less ? less : c > more ? more : c;
-        size_t high = first, at = first, low = last;
+        size_t high = first;
         double larger = 0;
-        while (at < low) {
+        for (size_t at = first; at < last; ++at) {  // no branch: half of them would be mispredicted
             const double v = number[at];
-            if (v > pivot) {
-                larger += measure(v);
-                number[at++] = number[high];
-                number[high++] = v;
-            } else if (v < pivot) {
-                number[at] = number[--low];
-                number[low] = v;
-            } else {
-                ++at;
-            }
+            const bool moves = v > pivot;
+            number[at] = number[high];
+            number[high] = v;
+            high += moves;
+            larger += moves ? measure(v) : 0;
         }
         if (high > first && above + larger >= need) {
             last = high;
             continue;
         }
         above += larger;
+        size_t low = high;
+        for (size_t at = high; at < last; ++at) {
+            const double v = number[at];
+            number[at] = number[low];
+            number[low] = v;
+            low += !(v < pivot);  // a NaN moves as well, or there might be no end
+        }
         for (size_t k = high; k < low; ++k)
             if ((above += measure(pivot)) >= need) return {pivot, k + 1 - high};
         if (low == last) return {pivot, low - high};  // the sum was rounded below what is needed
@@ -54,50 +57,71 @@ Cut cut(double *number, size_t count, double need) {
     }
 }
 
-// Put v into a heap whose least number is first, at `at` or below; what was there is gone. (Not the standard
-// library's: its functions would be one text for all levels, compiled for any.)
-INLINE void sink(double *heap, size_t count, size_t at, double v) {
-    for (size_t below; (below = 2 * at + 1) < count; at = below) {
-        below += below + 1 < count && heap[below + 1] < heap[below];
-        if (!(heap[below] < v)) break;
-        heap[at] = heap[below];
-    }
-    heap[at] = v;
+// The k-th largest, from a place where at least k candidates wait to be cut back to k of them.
+INLINE double least_of_top(const double *x, size_t length, size_t k, double *waiting) {
+    constexpr size_t few = 64;
+    const size_t room = k > length / 2 ? length : length < 2 * k + few ? length : 2 * k + few;
+    auto cut_back = [&](size_t count) { return cut<false>(waiting, count, static_cast<double>(k)).least; };
+    std::memcpy(waiting, x, room * sizeof(double));
+    if (room == length) return cut_back(room);
+    double least = cut_back(room);
+    size_t count = k;
+    for_vectors<double>(length - room, [&](size_t i, size_t lanes) {
+        const double *from = x + room + i;
+        if (!any(load_lanes(from, lanes) > least)) return;
+        for (size_t j = 0; j < lanes; ++j) {
+            waiting[count] = from[j];
+            count += from[j] > least;
+        }
+        if (count + Lanes<double>::count > room) least = cut_back(count), count = k;
+    });
+    return count > k ? cut_back(count) : least;
 }
 
-// The k-th largest. Of a long row by a heap of the k largest so far, which few elements enter: unless they
-// ascend, and then all are cut.
-INLINE double least_of_top(const double *x, size_t length, size_t k, double *spare) {
-    auto cut_all = [&] {
-        std::memcpy(spare, x, length * sizeof(double));
-        return cut<false>(spare, length, static_cast<double>(k)).least;
-    };
-    if (k > length / 16) return cut_all();
-    std::memcpy(spare, x, k * sizeof(double));
-    for (size_t at = k / 2; at-- > 0;) sink(spare, k, at, spare[at]);
-    const size_t most = length / 4;
-    size_t entered = 0;
-    for_vectors<double>(length - k, [&](size_t i, size_t lanes) {
-        const double *from = x + k + i;
-        if (!any(load_lanes(from, lanes) > spare[0]) || entered > most) return;
-        for (size_t j = 0; j < lanes; ++j) {
-            if (!(from[j] > spare[0])) continue;
-            sink(spare, k, 0, from[j]);
-            ++entered;
+// The sums of weights from 1 down to 2^-64, by eighths of octaves: they tell where a share ends, but for the few
+// weights of one part.
+struct Octaves {
+    static constexpr size_t parts = 512;
+    double sum[parts] = {};
+
+    static INLINE size_t part_of(double weight) {
+        constexpr uint64_t one = 0x3ff0000000000000;
+        uint64_t bits;
+        std::memcpy(&bits, &weight, sizeof bits);
+        const uint64_t below = (one - bits) >> 49;
+        return below < parts ? below : parts - 1;
+    }
+};
+
+// Of weights up to 1 those that make up the share `top_p`. Of a long row only the part in which the share ends
+// is looked at one by one.
+INLINE Cut share_of_top(const double *weight, size_t length, double top_p, double *spare) {
+    constexpr size_t worth_it = 200;
+    size_t count = 0;
+    double total = 0, above = 0;
+    if (length < worth_it) {
+        for (size_t i = 0; i < length; ++i) {
+            spare[count] = weight[i];
+            count += weight[i] > 0;
+            total += weight[i];
         }
-    });
-    return entered > most ? cut_all() : spare[0];
+        return cut<true>(spare, count, top_p * total);
+    }
+    Octaves octaves;
+    for (size_t i = 0; i < length; ++i) octaves.sum[Octaves::part_of(weight[i])] += weight[i];
+    for (double sum : octaves.sum) total += sum;
+    const double need = top_p * total;
+    size_t part = 0;
+    while (part + 1 < Octaves::parts && !(above + octaves.sum[part] >= need)) above += octaves.sum[part++];
+    for (size_t i = 0; i < length; ++i) {
+        spare[count] = weight[i];
+        count += (Octaves::part_of(weight[i]) == part) & (weight[i] > 0);
+    }
+    return cut<true>(spare, count, need - above);
 }
 
 INLINE void keep_top_p(double *weight, size_t length, double top_p, double *spare) {
-    size_t count = 0;
-    double total = 0;
-    for (size_t i = 0; i < length; ++i) {
-        spare[count] = weight[i];
-        count += weight[i] > 0;
-        total += weight[i];
-    }
-    const Cut kept = cut<true>(spare, count, top_p * total);
+    const Cut kept = share_of_top(weight, length, top_p, spare);
     size_t places = kept.places;  // of those that tie for the last ones, the first are kept
     for (size_t i = 0; i < length; ++i) {
         const bool is_last = weight[i] == kept.least;

@@ -136,6 +136,7 @@ void test_short_rows(const Kernels &kernels, Format format, size_t length, Rando
         auto *number = reinterpret_cast<int64_t *>(found.at);
         std::vector<double> given(draws * count);
         for (double &u : given) u = std::uniform_real_distribution<double>()(random);
+        given[0] = 1, given[1] = 0, given[2] = 0x1.fffffffffffffp-1;
         for (double temperature : {1.0, 0.3, 0.0, static_cast<double>(INFINITY)}) {
             std::memcpy(number, given.data(), given.size() * sizeof(double));
             const ptrdiff_t step = static_cast<ptrdiff_t>(item), stride = step * static_cast<ptrdiff_t>(length);

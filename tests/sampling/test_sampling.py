@@ -289,6 +289,7 @@ def test_extreme_logits():
     assert not sample([top, -top], 100).any()
     assert_law(counts(2, [-top, -top]), [1, 1])
     assert_law(counts(2, np.float32([3e38, 3e38])), [1, 1])
+    assert_law(counts(2, [top, -top], temperature=1e308), [1, np.exp(-top / 5e307)])
 
 
 def test_temperature_of_each_row():
