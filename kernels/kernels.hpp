@@ -81,7 +81,7 @@ struct Target {
 // Returns the loss of the row; its gradient goes to y, unless that is null. No temperature.
 using LossRow = double (*)(const Row &, const Target &, const Context &);
 
-// The log-probabilities of the `count` elements that `index` names go to y, contiguous. No mask.
+// The log-probabilities of the `count` elements that `index` names go to y, contiguous.
 using SelectRow = void (*)(const Row &, const int64_t *index, size_t count, const Context &);
 
 // Some elements of x, contiguous, each with the number of its group's entry.
@@ -160,7 +160,7 @@ struct Kernels {
     LossRow loss[formats];
     SelectRow select[formats];
     Scattered scattered[formats];
-    OneRow cumulate[formats];  // log(exp(x_0) + ... + exp(x_i)); no mask, no temperature
+    OneRow cumulate[formats];  // log(exp(x_0) + ... + exp(x_i)); no temperature
     OneRow entropy[formats];   // of softmax(x), to one element of y
     TwoRows divergence[formats];  // of softmax(p) from softmax(q); no temperature
     CanDraw can_draw[formats];

@@ -110,7 +110,7 @@ def calls(draw, name):
         options["dtype"] = draw(st.sampled_from([np.float16, np.float32, np.float64]))
     if name in MAPS:
         options["undefined"] = draw(st.sampled_from(["nan", "nan", "zero", "uniform"]))
-    if name in ("logsumexp", "logmeanexp"):
+    if name in ("logsumexp", "logmeanexp", "entropy", "kl_divergence"):
         options["keepdims"] = draw(chance)
     return x, options
 
@@ -138,7 +138,8 @@ def companions(draw, name, x, options):
     rng = np.random.default_rng(draw(integers(0, 2**32 - 1)))
     if name in SEGMENTS:
         count = draw(integers(1, 5))
-        return {"segments": rng.integers(0, count, len(x)), "num_segments": count}
+        more = {"segments": rng.integers(0, count, len(x)), "num_segments": count}
+        return more | ({"where": rng.random(x.shape) < 0.7} if draw(chance) else {})
     kept, more = over(x, options["axis"]), {}
     if name == "sample":
         more = {"rng": draw(integers(0, 99)), "size": draw(st.sampled_from([None, 3, (2, 9)]))}

@@ -185,7 +185,7 @@ PyObject *cross_entropies(const Arguments &given) {
 PyObject *selection(const Arguments &given) {
     Call call(false);
     if (!given.index || !is_one_axis(given.axis) || !call.take_x(given.x) || !call.take_axes(given.axis, false) ||
-        !call.take_temperature(given.temperature) || PyArray_SIZE(call.x) == 0)
+        !call.take_where(given.where) || !call.take_temperature(given.temperature) || PyArray_SIZE(call.x) == 0)
         return nullptr;
     SelectJob job{};
     Owned index;
@@ -212,7 +212,7 @@ PyObject *entropies(const Arguments &given) {
     Call call(true);
     Job job{};
     if (!call.take_x(given.x) || !call.take_axes(given.axis, false) || !call.take_where(given.where) ||
-        !call.take_temperature(given.temperature) || !call.describe(&job))
+        !call.take_temperature(given.temperature) || !call.take_options(given) || !call.describe(&job))
         return nullptr;
     if (!unlocked(PyArray_SIZE(call.x), [&] { return run_entropy(*kernels, job, may_continue); })) return nullptr;
     return PyArray_Return(reinterpret_cast<PyArrayObject *>(call.result.release()));
@@ -225,7 +225,7 @@ PyObject *divergences(const Arguments &given) {
         !PyArray_CompareLists(PyArray_DIMS(p.x), PyArray_DIMS(q.x), p.ndim))
         return nullptr;
     if (!p.take_axes(given.axis, false) || !q.take_axes(given.axis, false) || !p.take_where(given.where) ||
-        !p.describe(&job.p) || !q.describe_rows(&job.q))
+        !p.take_options(given) || !p.describe(&job.p) || !q.describe_rows(&job.q))
         return nullptr;
     if (!unlocked(PyArray_SIZE(p.x), [&] { return run_divergence(*kernels, job, may_continue); })) return nullptr;
     return PyArray_Return(reinterpret_cast<PyArrayObject *>(p.result.release()));
@@ -234,8 +234,9 @@ PyObject *divergences(const Arguments &given) {
 PyObject *cumulation(const Arguments &given) {
     Call call(false);
     Job job{};
-    if (!is_one_axis(given.axis) || !call.take_x(given.x) || !call.take_axes(given.axis, false)) return nullptr;
-    if (!call.describe(&job)) return nullptr;
+    if (!is_one_axis(given.axis) || !call.take_x(given.x) || !call.take_axes(given.axis, false) ||
+        !call.take_where(given.where) || !call.describe(&job))
+        return nullptr;
     if (!unlocked(PyArray_SIZE(call.x), [&] { return run_cumulate(*kernels, job, may_continue); })) return nullptr;
     return call.result.release();
 }
@@ -287,12 +288,13 @@ Signature signatures[] = {
       {"ignore_index", &A::ignore_index}, {"label_smoothing", &A::label_smoothing}, {"where", &A::where},
       {"reduction", &A::reduction}}},
     {"selected_log_softmax", selection, 3,
-     {{"x", &A::x}, {"index", &A::index}, {"axis", &A::axis}, {"temperature", &A::temperature}}},
-    {"logcumsumexp", cumulation, 2, {{"x", &A::x}, {"axis", &A::axis}}},
+     {{"x", &A::x}, {"index", &A::index}, {"axis", &A::axis}, {"where", &A::where}, {"temperature", &A::temperature}}},
+    {"logcumsumexp", cumulation, 2, {{"x", &A::x}, {"axis", &A::axis}, {"where", &A::where}}},
     {"kl_divergence", divergences, 3,
-     {{"p_logits", &A::x}, {"q_logits", &A::other}, {"axis", &A::axis}, {"where", &A::where}}},
+     {{"p_logits", &A::x}, {"q_logits", &A::other}, {"axis", &A::axis}, {"keepdims", &A::keepdims},
+      {"where", &A::where}}},
     {"entropy", entropies, 2,
-     {{"x", &A::x}, {"axis", &A::axis}, {"where", &A::where}, {"temperature", &A::temperature}}},
+     {{"x", &A::x}, {"axis", &A::axis}, {"keepdims", &A::keepdims}, {"where", &A::where}, {"temperature", &A::temperature}}},
     {"sample", sampling, 3,
      {{"logits", &A::x}, {"size", &A::size}, {"axis", &A::axis}, {"where", &A::where}, {"temperature", &A::temperature},
       {"top_k", &A::top_k}, {"top_p", &A::top_p}, {"min_p", &A::min_p}, {"rng", &A::rng}}},

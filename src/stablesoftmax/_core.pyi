@@ -51,12 +51,15 @@ def cross_entropy(
 def selected_log_softmax(
     dtype: _Kernel,
     x: NDArray[Any],
+    where: NDArray[np.bool_] | None,
     temperature: NDArray[np.float64] | None,
     index: NDArray[np.int64],
     out: NDArray[Any],
     /,
 ) -> None: ...
-def logcumsumexp(dtype: _Kernel, x: NDArray[Any], out: NDArray[Any], /) -> None: ...
+def logcumsumexp(
+    dtype: _Kernel, x: NDArray[Any], where: NDArray[np.bool_] | None, out: NDArray[Any], /
+) -> None: ...
 def all_finite(array: object, /) -> bool | None: ...
 def entropy(
     dtype: _Kernel,

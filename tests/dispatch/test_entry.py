@@ -95,11 +95,16 @@ PLAIN_SELECTIONS = {
     "several": lambda f: f(TABLE, [[0, 1], [2, 2], [9, 0], [1, 1]]),
     "axis 0": lambda f: f(TABLE, LABELS[:1].repeat(10), axis=0),
     "temperature": lambda f: f(x=TABLE.astype("f2"), index=CLASSES, temperature=0.5),
+    "where": lambda f: f(TABLE.astype("f4"), CLASSES, where=MASK),
+    "where, colder": lambda f: f(
+        TABLE, [[0, 1], [2, 2], [9, 0], [1, 1]], where=MASK[0], temperature=0.5
+    ),
 }
 PLAIN_SCANS = {
     "a row": lambda f: f(ROW),
     "axis": lambda f: f(CUBE.T, axis=1),
     "a list": lambda f: f([1, 2, 3]),
+    "where": lambda f: f(TABLE.T, 0, where=MASK[:, 0]),
 }
 PLAIN_ENTROPIES = {
     "rows": lambda f: f(TABLE),
@@ -107,6 +112,7 @@ PLAIN_ENTROPIES = {
     "float16": lambda f: f(TABLE.astype("f2").T, axis=None),
     "a list": lambda f: f([1, 2, 3]),
     "where": lambda f: f(TABLE, 0, where=MASK),
+    "keepdims": lambda f: f(CUBE, axis=(0, 2), keepdims=True),
     "temperatures": lambda f: f(TABLE, temperature=np.array([[0.0], [1.0], [0.5], [np.inf]])),
 }
 NEAR, OTHER, THIRD = TABLE + 1e-9 * MASK, -TABLE, CUBE.astype("f4") * 3
@@ -118,6 +124,7 @@ PLAIN_DIVERGENCES = {
     "float16, transposed": lambda f: f(TABLE.astype("f2").T, OTHER.astype("f2").T),
     "lists": lambda f: f([1, 2, 3], [3.0, 2.0, 1.0]),
     "where": lambda f: f(TABLE, OTHER, where=MASK),
+    "keepdims": lambda f: f(TABLE, OTHER, 0, keepdims=True),
 }
 GENERATOR = np.random.default_rng(0)
 STATE = GENERATOR.bit_generator.state
@@ -299,7 +306,7 @@ def test_random(f):
     for _ in range(4000):
         x, options = random_call(rng)
         if f is entropy:
-            options = {k: v for k, v in options.items() if k in ("axis", "where", "temperature")}
+            options = {k: v for k, v in options.items() if k not in ("dtype", "undefined", "b")}
         compiled = outcome(f, x, **options)
         assert compiled == outcome(f.__wrapped__, x, **options), (x, options)
         answered += isinstance(compiled, list)
@@ -311,8 +318,10 @@ def random_labels(rng, f):
     shape = tuple(rng.integers(0 if rng.random() < 0.1 else 1, 4, rng.integers(1, 4)))
     x = (rng.normal(size=shape) * 30).astype(["f4", "f8", "f2", "i8", "g", ">f8"][rng.integers(6)])
     axis = int(rng.integers(-len(shape), len(shape)))
+    masks = [rng.random(shape) < 0.8, rng.random(shape[-1:]) < 0.8, x, np.ones(7, "?")]
+    where = {"where": masks[rng.integers(4)]} if rng.random() < 0.3 else {}
     if f is logcumsumexp:
-        return (x,), {"axis": axis}
+        return (x,), {"axis": axis, **where}
     rows = list(shape)
     n = rows.pop(axis)
     low = 0 if rng.random() < 0.8 else -2
@@ -324,7 +333,7 @@ def random_labels(rng, f):
         given = np.stack([given, given], axis) if several else given
         if rng.random() < 0.2:
             options["temperature"] = [0.5, 0.0, -1.0][rng.integers(3)]
-        return (x, given), options
+        return (x, given), {**options, **where}
     chosen = {
         "ignore_index": [-1, 0, 2**64 - 2, "no", 2**70],
         "label_smoothing": [0.1, 0.0, 1, 1.5, np.nan],
@@ -357,7 +366,7 @@ def test_random_divergences():
     rng = np.random.default_rng(0)
     for _ in range(3000):
         p, options = random_call(rng)
-        options = {k: v for k, v in options.items() if k in ("axis", "where")}
+        options = {k: v for k, v in options.items() if k in ("axis", "where", "keepdims")}
         q = np.asarray(p) * rng.choice([1, -1, 0.5]) if rng.random() < 0.7 else random_call(rng)[0]
         compiled = outcome(kl_divergence, p, q, **options)
         assert compiled == outcome(kl_divergence.__wrapped__, p, q, **options), (p, q, options)
