@@ -158,6 +158,18 @@ def test_nothing_is_drawn_when_it_is_refused():
     rng.bit_generator.lock.release()
 
 
+def test_a_nan_is_found_in_a_view():
+    """Rows with a gap between them are no one run of memory."""
+    x = np.zeros((50, 9))[:, :4]
+    x[-1, -1] = np.nan
+    for view in (x, x[::-1], x[::7]):
+        with pytest.raises(ValueError, match="holds a NaN"):
+            sample(view, rng=np.random.default_rng(1))
+    x[-1, -1] = 0
+    np.lib.stride_tricks.as_strided(x, (50, 9))[:, 4:] = np.nan
+    sample(x, rng=np.random.default_rng(1))
+
+
 def test_the_lock_is_held():
     """Of a generator whose lock another thread has, no number is taken."""
     rng, drawn = np.random.default_rng(1), []
