@@ -128,16 +128,17 @@ struct DrawTask {
         }
     }
 
+    // How many of `count` rising sums are up to a target, in steps that do not depend on it.
+    template <class IsUpTo>
+    static INLINE size_t count_up_to(size_t count, IsUpTo is_up_to) {
+        size_t first = 0;
+        for (; count > 1; count -= count / 2) first += is_up_to(first + count / 2 - 1) ? count / 2 : 0;
+        return first + (count == 1 && is_up_to(first));
+    }
+
     // The chunk that the target falls into: the first whose end is above it, so its sum is not 0.
     size_t chunk_of(double target) const {
-        size_t first = 0;
-        for (size_t count = chunks() - 1; count > 0;) {
-            const size_t half = (count + 1) / 2;
-            const bool beyond = before[first + half] <= target;
-            first += beyond ? half : 0;
-            count = beyond ? count - half : half - 1;
-        }
-        return first;
+        return count_up_to(chunks() - 1, [&](size_t i) { return before[i + 1] <= target; });
     }
 
     // The first place whose sum exceeds the target; where rounding lets none, the last that has a weight.
@@ -147,13 +148,8 @@ struct DrawTask {
         const size_t c = chunk_of(target), begin = c * drawn_chunk;
         const size_t end = length - begin < drawn_chunk ? length : begin + drawn_chunk;
         if constexpr (running) {
-            size_t first = begin;
-            for (size_t count = end - begin; count > 0;) {
-                const size_t half = (count + 1) / 2;
-                const bool beyond = before[c] + weight[first + half - 1] <= target;
-                first += beyond ? half : 0;
-                count = beyond ? count - half : half - 1;
-            }
+            auto is_up_to = [&](size_t i) { return before[c] + weight[begin + i] <= target; };
+            size_t first = begin + count_up_to(end - begin, is_up_to);
             if (first < end) return first;
             while (first > begin + 1 && weight[first - 2] == weight[end - 1]) --first;
             return first - 1;
@@ -173,9 +169,25 @@ struct DrawTask {
             if (i % drawn_chunk != 0) weight[i] += weight[i - 1];
     }
 
+    // Of one short row many draws, lanes across them.
+    void draw_side_by_side(int64_t *draws, size_t count, double all) const {
+        for_vectors<double>(count, [&](size_t k, size_t lanes) {
+            Vector<double> number{};
+            std::memcpy(&number, draws + k, lanes * sizeof(double));
+            const Vector<double> target = number * all;
+            Bits<double> place{};
+            for (size_t i = 0; i < length; ++i) {
+                const Vector<double> sum = broadcast(weight[i]);
+                place -= (sum <= target) & (sum < all);  // true is -1
+            }
+            std::memcpy(draws + k, &place, lanes * sizeof(int64_t));
+        });
+    }
+
     template <bool running>
     void draw(int64_t *draws, ptrdiff_t step, size_t count) const {
         const double all = before[chunks()];
+        if (running && step == 1 && length <= short_draws) return draw_side_by_side(draws, count, all);
         for (size_t k = 0; k < count; ++k, draws += step) {
             double number;
             std::memcpy(&number, draws, sizeof number);

@@ -84,6 +84,16 @@ def test_long_rows(n, order):
             assert bits(drawn) == bits(expected), options
 
 
+@pytest.mark.parametrize("n", [1, 2, 7, 31, 32, 33, 64, 65, 129])
+def test_many_draws_of_one_row(n):
+    """Lanes across the draws of a short row, halving for others: the draws that few at a time are."""
+    x = normal(n, np.float64, 2)
+    drawn = sample(x, 1003, rng=np.random.default_rng(n))
+    assert bits(drawn) == bits(numpy_sampler.sample(x, 1003, rng=n))
+    rng = np.random.default_rng(n)
+    assert drawn.tolist() == [sample(x, rng=rng) for _ in range(1003)]
+
+
 DIGEST = """
 import hashlib, sys
 import numpy as np
