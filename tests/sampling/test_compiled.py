@@ -86,7 +86,7 @@ def test_long_rows(n, order):
 
 @pytest.mark.parametrize("n", [1, 2, 7, 31, 32, 33, 64, 65, 129])
 def test_many_draws_of_one_row(n):
-    """Lanes across the draws of a short row, halving for others: the draws that few at a time are."""
+    """Lanes across the draws of a short row, halving for others: what one at a time draws."""
     x = normal(n, np.float64, 2)
     drawn = sample(x, 1003, rng=np.random.default_rng(n))
     assert bits(drawn) == bits(numpy_sampler.sample(x, 1003, rng=n))
