@@ -1,4 +1,4 @@
-"""The losses beside their rivals: time and peak memory of cross_entropy and its kin.
+"""The losses and the draws beside their rivals: time and peak memory.
 
 Each library runs in a process of its own for each cell, pinned to as many CPUs as it gets threads.
 The time is the least of several calls after a first one; the memory is how far that first call
@@ -6,9 +6,11 @@ raised the process's peak, results included. Rivals are handed their own tensors
 
 Biases: torch is eager, JAX is jitted, SciPy is the composition that its users write. torch has no
 selected_log_softmax: it is `log_softmax` and `gather`. A gradient is asked of torch's and JAX's own
-differentiation. Logits are N(0, 1), labels uniform; CPUs only.
+differentiation. torch draws with `multinomial`, JAX with `categorical`, SciPy's users along the
+cumulated probabilities; the kept of `top_k` and `top_p` are sorted out as their users do it. Logits
+are N(0, 1), labels uniform; CPUs only.
 
-    python benchmarks/family.py [--quick] [--threads 2]
+    python benchmarks/family.py [--quick] [--threads 2] [--only sample]
 """
 
 from __future__ import annotations
@@ -27,9 +29,24 @@ from cells import SEED, numpy_dtype
 from rounds import environment
 from worker import pin
 
-OPS = ("cross_entropy", "cross_entropy_with_grad", "selected_log_softmax")
-SHAPES = ((4096, 32000), (512, 128256))
-DTYPES = ("float32", "bfloat16")
+LOSSES = ("cross_entropy", "cross_entropy_with_grad", "selected_log_softmax")
+LOSS_SHAPES = ((4096, 32000), (512, 128256))
+DRAWS = {"sample": {}, "sample, top_k=50": {"top_k": 50}, "sample, top_p=0.9": {"top_p": 0.9}}
+DRAW_SHAPES = ((100000, 10), (4096, 1024), (128, 50257))
+CELLS = [
+    *(
+        (op, dtype, shape)
+        for op in LOSSES
+        for dtype in ("float32", "bfloat16")
+        for shape in LOSS_SHAPES
+    ),
+    *(
+        (op, "float32", shape)
+        for op in DRAWS
+        for shape in DRAW_SHAPES
+        if op == "sample" or shape[1] > 50
+    ),
+]
 RIVALS = ("stablesoftmax", "torch", "jax", "scipy")
 
 
@@ -47,6 +64,9 @@ def stablesoftmax(op: str, x: np.ndarray, y: np.ndarray, threads: int) -> Callab
     import stablesoftmax as library
 
     library.set_num_threads(threads)
+    if op in DRAWS:
+        generator = np.random.default_rng(SEED)
+        return lambda: library.sample(x, rng=generator, **DRAWS[op])
     return lambda: getattr(library, op)(x, y)
 
 
@@ -59,6 +79,8 @@ def torch(op: str, x: np.ndarray, y: np.ndarray, threads: int) -> Callable[[], A
         torch.from_numpy(x.view(np.int16)).view(torch.bfloat16) if narrow else torch.from_numpy(x)
     )
     labels = torch.from_numpy(y)
+    if op in DRAWS:
+        return lambda: torch_draws(torch, logits, **DRAWS[op])
     cross_entropy, log_softmax = torch.nn.functional.cross_entropy, torch.log_softmax
     if op == "selected_log_softmax":
         return lambda: log_softmax(logits, -1).gather(-1, labels[:, None])
@@ -71,6 +93,18 @@ def torch(op: str, x: np.ndarray, y: np.ndarray, threads: int) -> Callable[[], A
         return loss.detach(), torch.autograd.grad(loss, logits)
 
     return both
+
+
+def torch_draws(torch: Any, logits: Any, top_k: int | None = None, top_p: float = 1) -> Any:
+    if top_k is not None:
+        values, places = logits.topk(top_k)
+        return places.gather(-1, torch.multinomial(torch.softmax(values, -1), 1))
+    p = torch.softmax(logits, -1)
+    if top_p == 1:
+        return torch.multinomial(p, 1)
+    falling, places = p.sort(-1, descending=True)
+    falling[falling.cumsum(-1) - falling > top_p] = 0
+    return places.gather(-1, torch.multinomial(falling, 1))
 
 
 def jax(op: str, x: np.ndarray, y: np.ndarray, threads: int) -> Callable[[], Any]:
@@ -86,6 +120,10 @@ def jax(op: str, x: np.ndarray, y: np.ndarray, threads: int) -> Callable[[], Any
     def loss(x: Any, y: Any) -> Any:
         return -selected(x, y).mean()
 
+    if op in DRAWS:
+        draw = jax.jit(lambda key, x: jax_draws(jax, key, x, **DRAWS[op]))
+        keys = iter(jax.random.split(jax.random.key(SEED), 100))
+        return lambda: jax.block_until_ready(draw(next(keys), logits))
     function = {
         "cross_entropy": jax.jit(loss),
         "cross_entropy_with_grad": jax.jit(jax.value_and_grad(loss)),
@@ -94,9 +132,40 @@ def jax(op: str, x: np.ndarray, y: np.ndarray, threads: int) -> Callable[[], Any
     return lambda: jax.block_until_ready(function(logits, labels))
 
 
+def jax_draws(jax: Any, key: Any, x: Any, top_k: int | None = None, top_p: float = 1) -> Any:
+    if top_k is not None:
+        values, places = jax.lax.top_k(x, top_k)
+        drawn = jax.random.categorical(key, values)
+        return jax.numpy.take_along_axis(places, drawn[:, None], -1)
+    if top_p < 1:
+        p = jax.nn.softmax(x)
+        falling = jax.numpy.sort(p, axis=-1, descending=True)
+        kept = falling.cumsum(-1) - falling <= top_p
+        least = jax.numpy.where(kept, falling, 1).min(-1, keepdims=True)
+        x = jax.numpy.where(p < least, -jax.numpy.inf, x)
+    return jax.random.categorical(key, x)
+
+
+def scipy_draws(x: np.ndarray, rng: Any, top_k: int | None = None, top_p: float = 1) -> Any:
+    from scipy.special import softmax
+
+    if top_k is not None:
+        x = np.where(x < np.partition(x, -top_k, -1)[:, -top_k, None], -np.inf, x)
+    p = softmax(x, -1)
+    if top_p < 1:
+        falling = np.sort(p, -1)[:, ::-1]
+        last = (falling.cumsum(-1) < top_p).sum(-1, keepdims=True)
+        p = np.where(p < np.take_along_axis(falling, last, -1), 0, p)
+    total = p.cumsum(-1)
+    return (total <= rng.random((len(x), 1)) * total[:, -1:]).sum(-1)
+
+
 def scipy(op: str, x: np.ndarray, y: np.ndarray, threads: int) -> Callable[[], Any]:
     from scipy.special import log_softmax, softmax
 
+    if op in DRAWS:
+        rng = np.random.default_rng(SEED)
+        return lambda: scipy_draws(x, rng, **DRAWS[op])
     rows = np.arange(len(x))
 
     def both() -> Any:
@@ -155,6 +224,7 @@ def main() -> None:
     )
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--quick", action="store_true", help="an eighth of the rows, two calls")
+    parser.add_argument("--only", default="", help="functions whose names begin so")
     parser.add_argument("--cell", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.cell:
@@ -163,19 +233,19 @@ def main() -> None:
         return
     print("| function | dtype | shape |", *(f"{rival} |" for rival in RIVALS))
     print("|" + " --- |" * (3 + len(RIVALS)))
-    for op in OPS:
-        for dtype in DTYPES:
-            for rows, columns in SHAPES:
-                shape = (rows // 8 if given.quick else rows, columns)
-                calls = 2 if given.quick else 5
-                found = [ask(r, op, shape, dtype, calls, threads=given.threads) for r in RIVALS]
-                text = [
-                    f"{1e3 * one['seconds']:.1f} ms, {one['bytes'] / 2**20:.0f} MB"
-                    if "seconds" in one
-                    else "no"
-                    for one in found
-                ]
-                print(f"| {op} | {dtype} | {shape} |", " | ".join(text), "|", flush=True)
+    for op, dtype, (rows, columns) in CELLS:
+        if not op.startswith(given.only):
+            continue
+        shape = (rows // 8 if given.quick else rows, columns)
+        calls = 2 if given.quick else 5
+        found = [ask(r, op, shape, dtype, calls, threads=given.threads) for r in RIVALS]
+        text = [
+            f"{1e3 * one['seconds']:.1f} ms, {one['bytes'] / 2**20:.0f} MB"
+            if "seconds" in one
+            else "no"
+            for one in found
+        ]
+        print(f"| {op} | {dtype} | {shape} |", " | ".join(text), "|", flush=True)
 
 
 if __name__ == "__main__":

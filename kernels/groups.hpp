@@ -15,8 +15,6 @@ struct GroupJob {
     ptrdiff_t x_step, x_column, y_step, y_column;
 };
 
-enum class Outcome { finished, stopped, out_of_memory, out_of_range };
-
 // Group g is rows offsets[g] to offsets[g + 1]. Out of range: they do not ascend from 0 to length.
 Outcome run_offsets(const Kernels &, const GroupJob &, const int64_t *offsets, Poll poll);
 

@@ -81,7 +81,7 @@ struct Target {
 // Returns the loss of the row; its gradient goes to y, unless that is null. No temperature.
 using LossRow = double (*)(const Row &, const Target &, const Context &);
 
-// The log-probabilities of the `count` elements that `index` names go to y, contiguous. No mask.
+// The log-probabilities of the `count` elements that `index` names go to y, contiguous.
 using SelectRow = void (*)(const Row &, const int64_t *index, size_t count, const Context &);
 
 // Some elements of x, contiguous, each with the number of its group's entry.
@@ -158,6 +158,39 @@ using Multiply = void (*)(const ProductRows &, size_t count, const Context &);
 
 // log Σ v·exp(x) of each row, to one element of y. False: rows that the kernel cannot tell; nothing is promised of y.
 using Weigh = bool (*)(const ProductRows &, size_t count, const Context &);
+// What is drawn from: the `top_k` largest, the likeliest that make up `top_p`, those at least `min_p` times
+// as likely as the likeliest; each of what the one before it left.
+struct Filter {
+    size_t top_k = SIZE_MAX;
+    double top_p = 1, min_p = 0;
+
+    bool keeps_all() const { return !sorts() && min_p == 0; }
+    bool sorts() const { return top_k < SIZE_MAX || top_p < 1; }
+};
+
+constexpr size_t drawn_chunk = 64;  // weights that are searched one after another
+
+// The doubles that one row's draws take: the weights, as many again to sort, the sums of the chunks.
+inline size_t draw_room(size_t length, const Filter &filter) {
+    return (length + drawn_chunk) * (filter.sorts() ? 2 : 1) + length / drawn_chunk + 2;
+}
+
+// Whether the row has a distribution: no NaN, one +inf at most, and something above -inf.
+using CanDraw = bool (*)(const Row &);
+
+// `count` draws from the row, `step` apart: each is given as the bits of a uniform number in [0, 1).
+using DrawRow = void (*)(const Row &, const Filter &, int64_t *draws, ptrdiff_t step, size_t count, double *room);
+
+// `count` rows of at most `short_draws` elements, anywhere.
+struct DrawnRows {
+    const char *x;
+    ptrdiff_t x_stride, x_step;
+    size_t count, length;
+};
+constexpr size_t short_draws = 32;
+
+// The same of each, with no filter and no mask: draw k of row r at k·step + r.
+using DrawShortRows = void (*)(const DrawnRows &, double temperature, int64_t *draws, size_t step, size_t count);
 
 struct Kernels {
     const char *name;
@@ -169,11 +202,14 @@ struct Kernels {
     LossRow loss[formats];
     SelectRow select[formats];
     Scattered scattered[formats];
-    OneRow cumulate[formats];  // log(exp(x_0) + ... + exp(x_i)); no mask, no temperature
+    OneRow cumulate[formats];  // log(exp(x_0) + ... + exp(x_i)); no temperature
     OneRow entropy[formats];   // of softmax(x), to one element of y
     TwoRows divergence[formats];  // of softmax(p) from softmax(q); no temperature
     Multiply multiply[products][formats];
     Weigh weigh[formats];
+    CanDraw can_draw[formats];
+    DrawRow draw[formats];
+    DrawShortRows draw_short[formats];
 };
 
 // The level in use; chosen once, by the CPU or by STABLESOFTMAX_ISA. `error` is set, and null

@@ -450,7 +450,8 @@ void select(Source &source, const Row &row, const int64_t *index, size_t count, 
         for (size_t k = 0; k < count; ++k) {
             const size_t i = static_cast<size_t>(index[k]);
             Chunk<typename Source::Storage> one = source.chunk(i, 1);
-            const T found = value(load_first(one.x, 1)[0], Source::with_low ? one.low[0] : T(0));
+            const T found = source.included(i) ? value(load_first(one.x, 1)[0], Source::with_low ? one.low[0] : T(0))
+                                               : -std::numeric_limits<T>::infinity();
             store_first(reinterpret_cast<S *>(row.y) + k, broadcast(static_cast<compute<S>>(found)), 1);
         }
     };
@@ -477,7 +478,7 @@ void select_row(const Row &row, const int64_t *index, size_t count, const Contex
         StagedSource<double, true> source(row, gather<S, double>);
         return select<S>(source, row, index, count, context);
     }
-    if (row.x_step == static_cast<ptrdiff_t>(sizeof(S))) {
+    if (row.x_step == static_cast<ptrdiff_t>(sizeof(S)) && !row.where) {
         DirectSource<S> source{reinterpret_cast<const S *>(row.x)};
         return select<S>(source, row, index, count, context);
     }

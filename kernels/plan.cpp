@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "buffer.hpp"
 #include "environment.hpp"
 #include "parallel.hpp"
 
@@ -197,6 +198,8 @@ struct Plan {
 
 bool run(const Kernels &kernels, Job &job, Poll poll) { return Plan(kernels, job).run(poll); }
 
+void simplify(Job &job) { Batch{job}.simplify(); }
+
 Row row_at(const Job &job, size_t index) { return row_of(job, index); }
 
 namespace {
@@ -206,12 +209,16 @@ struct RowPlan {
     const Job &job;
     EachRow each;
     void *argument;
+    size_t room;
     size_t row_threads = 1, first = 0;  // of the slice
 
     static void part(void *plan, size_t from, size_t to) {
         const auto &mine = *static_cast<RowPlan *>(plan);
         FloatingPoint environment;
-        const Context context{mine.job.undefined, mine.row_threads, nullptr};
+        Buffer<char> own;
+        if (mine.room > cached_bytes) own.reset(static_cast<char *>(std::malloc(mine.room)));
+        void *room = mine.room == 0 ? nullptr : mine.room > cached_bytes ? own.get() : scratch();
+        const Context context{mine.job.undefined, mine.row_threads, room};
         for (size_t u = mine.first + from; u < mine.first + to; ++u)
             mine.each(mine.argument, u, row_of(mine.job, u), context);
     }
@@ -219,12 +226,12 @@ struct RowPlan {
 
 }  // namespace
 
-bool for_rows(Job &job, bool may_cut, EachRow each, void *argument, Poll poll) {
+bool for_rows(Job &job, bool may_cut, EachRow each, void *argument, Poll poll, size_t room) {
     Batch batch{job};
     batch.simplify();
     const size_t rows = batch.size(), length = std::max<size_t>(job.length, 1);
     size_t threads = std::min(rows * length / elements_per_thread, thread_count());
-    RowPlan plan{job, each, argument};
+    RowPlan plan{job, each, argument, room};
     if (rows < threads) {
         const bool cut = may_cut && length >= parallel_length;
         plan.row_threads = cut ? threads : 1;

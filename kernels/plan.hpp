@@ -33,19 +33,27 @@ struct Job {
 // Whether to go on; asked every few milliseconds of a long call.
 using Poll = bool (*)();
 
+// How a job ended that may fail.
+enum class Outcome { finished, stopped, out_of_memory, out_of_range };
+
 // False if `poll` stopped it.
 bool run(const Kernels &, Job &, Poll poll);
 
 // The first undefined row of a job in C order (kernels.hpp says which those are), or -1.
 ptrdiff_t first_undefined(const Kernels &, const Job &);
 
+// Drop the batch's dimensions of one, and join those that are one in memory. The order of the rows stays.
+void simplify(Job &);
+
 // The row that is at `index` of a job's batch, in C order.
 Row row_at(const Job &, size_t index);
 
 // Call `each(argument, index, row, context)` for all rows of a job, on as many threads as they are
-// worth; `may_cut` says whether a row alone can use several. The job's operation is not asked for. False if `poll` stopped it.
+// worth; `may_cut` says whether a row alone can use several. `room`: bytes for each thread, as the context's
+// exponentials, which are null where there is no memory. The job's operation is not asked for. False if `poll`
+// stopped it.
 using EachRow = void (*)(void *argument, size_t index, const Row &, const Context &);
-bool for_rows(Job &, bool may_cut, EachRow each, void *argument, Poll);
+bool for_rows(Job &, bool may_cut, EachRow each, void *argument, Poll, size_t room = 0);
 
 // Call `each(argument, rows, count, context)` for runs of rows that lie side by side. False as above.
 using EachRun = void (*)(void *argument, const ProductRows &, size_t count, const Context &);
@@ -101,6 +109,15 @@ bool run_product(const Kernels &, Product, Job &, Poll);
 
 // The log-sum-exp of each row with weights v. `settled`: false where it is left to the formulas.
 bool run_weighted(const Kernels &, Job &, bool *settled, Poll);
+// Draws from rows that all have a distribution, which `all_can_draw` finds out.
+struct DrawJob {
+    Job rows;
+    Filter filter;
+    int64_t *draws;  // uniform numbers, then what is drawn: number k of row r at k·rows + r
+    size_t count;    // a row
+};
+bool all_can_draw(const Kernels &, Job &, Poll);  // false, too, if `poll` stopped it
+Outcome run_draws(const Kernels &, DrawJob &, Poll);
 
 // A contiguous array seen as (outer, length, inner), the axis in the middle.
 struct Slab {

@@ -129,6 +129,8 @@ void cumulate_row(const Row &row, const Context &) {
         const size_t count = row.length - begin < scan_block ? row.length - begin : scan_block;
         const ptrdiff_t at = static_cast<ptrdiff_t>(begin);
         gather<S, double>(row.x + at * row.x_step, row.x_step, x, count);
+        for (size_t i = 0; row.where && i < count; ++i)
+            if (!row.where[static_cast<ptrdiff_t>(begin + i) * row.where_step]) x[i] = -Scan::infinity;
         scan.absorb(x, count, y);
         scatter<S, double>(y, row.y + at * row.y_step, row.y_step, count);
     }

@@ -177,16 +177,17 @@ def logmeanexp(x, axis=None, *, where=None, keepdims=False):
     return [(rows.reduced(value, keepdims), of_terms(rows.reduced(size, keepdims)))]
 
 
-def logcumsumexp(x, axis=-1):
-    rows = Rows(x, axis)
+def logcumsumexp(x, axis=-1, *, where=None):
+    rows = Rows(x, axis, where)
     value, kappa = [], []
-    for z, *_ in rows:
-        value.append([logsumexp_of(z[: i + 1]) for i in range(z.size)])
-        kappa.append([kappa_of(z[: i + 1]) for i in range(z.size)])
+    for z, kept, _ in rows:
+        ends = kept.cumsum()
+        value.append([logsumexp_of(z[:end]) if end else LONG(-np.inf) for end in ends])
+        kappa.append([kappa_of(z[:end]) if end else LONG(1) for end in ends])
     return [(rows.back(value), promised("logcumsumexp", kappa=rows.back(kappa)))]
 
 
-def entropy(x, axis=-1, *, where=None, temperature=1.0):
+def entropy(x, axis=-1, *, keepdims=False, where=None, temperature=1.0):
     """z / T is rounded where T is not 1, which shifts a logarithm of p by half an ULP of z / T."""
     rows = Rows(x, axis, where, temperature)
     value, size = [], []
@@ -195,10 +196,10 @@ def entropy(x, axis=-1, *, where=None, temperature=1.0):
         value.append(-(p * log).sum())
         distance = 0 if t == 1 else abs(cooled(z, t))
         size.append(abs(p * log * (1 + distance)).sum())
-    return [(rows.reduced(value), of_terms(rows.reduced(size)))]
+    return [(rows.reduced(value, keepdims), of_terms(rows.reduced(size, keepdims)))]
 
 
-def kl_divergence(x, q_logits, axis=-1, *, where=None):
+def kl_divergence(x, q_logits, axis=-1, *, keepdims=False, where=None):
     p_rows, q_rows = Rows(x, axis, where), Rows(q_logits.astype(LONG), axis, where)
     value, size = [], []
     for (z, *_), (q, *_) in zip(p_rows, q_rows, strict=True):
@@ -206,7 +207,7 @@ def kl_divergence(x, q_logits, axis=-1, *, where=None):
         log_q = shares(q)[1]
         value.append((p * (log - log_q)).sum())
         size.append((p * (abs(log) + abs(log_q))).sum())
-    return [(p_rows.reduced(value), of_terms(p_rows.reduced(size)))]
+    return [(p_rows.reduced(value, keepdims), of_terms(p_rows.reduced(size, keepdims)))]
 
 
 def of_labels(x, labels, axis, weight, ignore_index):
@@ -236,9 +237,12 @@ def cross_entropy_with_grad(x, labels, axis=-1, *, weight=None, ignore_index=-10
     return [(losses.sum()[()], of_terms(losses.sum())), (rows.back(gradient), limit)]
 
 
-def selected_log_softmax(x, index, axis=-1, *, temperature=1.0):
-    rows = Rows(x, axis, None, temperature)
-    value = [shares(cooled(z, t))[1][k] for (z, _, t), k in zip(rows, index.ravel(), strict=True)]
+def selected_log_softmax(x, index, axis=-1, *, where=None, temperature=1.0):
+    rows = Rows(x, axis, where, temperature)
+    value = [
+        shares(cooled(z, t))[1][np.count_nonzero(kept[:k])] if kept[k] else LONG(-np.inf)
+        for (z, kept, t), k in zip(rows, index.ravel(), strict=True)
+    ]
     warm = bool(np.any(np.asarray(temperature) != 1))
     return [(rows.reduced(value), promised("selected_log_softmax", temperature=warm))]
 
@@ -285,17 +289,22 @@ def logsumexp_jvp(x, dx, axis=None, *, where=None):
 
 
 def segmented(name):
-    def reference(x, segments, num_segments):
+    def reference(x, segments, num_segments, where=None):
         columns = x.reshape(len(x), -1)
+        part = np.broadcast_to(True if where is None else where, x.shape).reshape(columns.shape)
         reduces = name == "logsumexp"
         y = np.full((num_segments if reduces else len(x), columns.shape[1]), LONG(-INF))
         kappa = np.ones(y.shape)
         for k in range(num_segments):
-            for j, z in enumerate(columns[segments == k].T):
-                if reduces:
+            for j in range(columns.shape[1]):
+                members = (segments == k) & part[:, j]
+                z = columns[members, j]
+                if reduces and z.size:
                     y[k, j], kappa[k, j] = logsumexp_of(z), kappa_of(z)
                 elif z.size:
-                    y[segments == k, j] = shares(z)[name == "log_softmax"]
+                    y[members, j] = shares(z)[name == "log_softmax"]
+        if name == "softmax":
+            y[~part] = 0
         shape = (*y.shape[:1], *x.shape[1:])
         return [(y.reshape(shape), promised(name, kappa=kappa.reshape(shape)))]
 

@@ -110,7 +110,7 @@ def calls(draw, name):
         options["dtype"] = draw(st.sampled_from([np.float16, np.float32, np.float64]))
     if name in MAPS:
         options["undefined"] = draw(st.sampled_from(["nan", "nan", "zero", "uniform"]))
-    if name in ("logsumexp", "logmeanexp"):
+    if name in ("logsumexp", "logmeanexp", "entropy", "kl_divergence"):
         options["keepdims"] = draw(chance)
     return x, options
 
@@ -138,10 +138,13 @@ def companions(draw, name, x, options):
     rng = np.random.default_rng(draw(integers(0, 2**32 - 1)))
     if name in SEGMENTS:
         count = draw(integers(1, 5))
-        return {"segments": rng.integers(0, count, len(x)), "num_segments": count}
+        more = {"segments": rng.integers(0, count, len(x)), "num_segments": count}
+        return more | ({"where": rng.random(x.shape) < 0.7} if draw(chance) else {})
     kept, more = over(x, options["axis"]), {}
     if name == "sample":
-        more = {"rng": draw(integers(0, 99)), "size": draw(st.sampled_from([None, 3]))}
+        more = {"rng": draw(integers(0, 99)), "size": draw(st.sampled_from([None, 3, (2, 9)]))}
+        kept_some = {"top_k": integers(1, 9), "top_p": st.floats(0.01, 1), "min_p": st.floats(0, 1)}
+        more |= {option: draw(values) for option, values in kept_some.items() if draw(chance)}
     if name.endswith("_vjp") and not name.startswith("logsumexp"):
         more["g"] = like(x.shape)
     if name == "logsumexp_vjp":
@@ -164,6 +167,9 @@ def companions(draw, name, x, options):
     if takes(name, "where") and not name.startswith("cross_entropy") and draw(chance):
         part = [n if draw(integers(0, 3)) else 1 for n in x.shape]
         more["where"] = np.broadcast_to(rng.random(part) < 0.7, x.shape)
+    if name == "sample" and "where" in more:  # or a row would have nothing to draw from
+        first = np.indices(x.shape, sparse=True)[options["axis"]] == 0
+        more["where"] = more["where"] | first
     if takes(name, "temperature") and draw(chance):
         each = [0.3, 1, 2, 7.5] + ([0, INF] if name in MAPS else [])
         part = [n if draw(chance) else 1 for n in kept]
@@ -219,11 +225,17 @@ def assert_right(name, x, options, result):
         assert (error <= limit).all(), (error - limit).max()
 
 
+def seeded(x, *, rng, **options):
+    """Draw with a generator of its own: a number would go to the Python function."""
+    return stablesoftmax.sample(x, rng=np.random.default_rng(rng), **options)
+
+
 @pytest.mark.parametrize("name", [*REFERENCES, "sample"])
 @profile
 @given(data=st.data())
 def test_random_call(name, data):
-    draw, public = data.draw, getattr(stablesoftmax, name)
+    draw = data.draw
+    public = seeded if name == "sample" else getattr(stablesoftmax, name)
     x, options = draw(calls(name))
     note(f"{name}({x!r}, **{options})")
     plain = {

@@ -1,5 +1,6 @@
 // One level: the including file has set LEVEL and the compiler's flags. (No include guard: this is
 // the body of each level's translation unit.)
+#include "../draws.hpp"
 #include "../entropies.hpp"
 #include "../losses.hpp"
 #include "../products.hpp"
@@ -48,6 +49,9 @@ const Kernels LEVEL_TABLE = {
     {PER_PRODUCT(Product::softmax), PER_PRODUCT(Product::log_softmax), PER_PRODUCT(Product::log_softmax_transposed),
      PER_PRODUCT(Product::logsumexp), PER_PRODUCT(Product::logsumexp_transposed)},
     ALL_FORMATS(weigh),
+    ALL_FORMATS(can_draw),
+    ALL_FORMATS(draw_row),
+    ALL_FORMATS(draw_short_rows),
 };
 
 }  // namespace stablesoftmax

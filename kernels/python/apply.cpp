@@ -15,20 +15,6 @@ bool set_result(Job *job, PyArrayObject *out, PyArrayObject *x, bool reduces) {
     return true;
 }
 
-// None, or float64 numbers of the shape of the batch.
-bool set_temperature(Job *job, PyObject *temperature, PyArrayObject *x) {
-    if (temperature == Py_None) return true;
-    auto *t = reinterpret_cast<PyArrayObject *>(temperature);
-    if (!PyArray_Check(temperature) || PyArray_TYPE(t) != NPY_DOUBLE) {
-        PyErr_SetString(PyExc_TypeError, "temperature: expected None or a float64 array");
-        return false;
-    }
-    if (!check("temperature", t, job->dimensions, sizeof(double)) || !same_shape("temperature", t, x)) return false;
-    job->temperature = PyArray_BYTES(t);
-    set_strides(job->temperature_stride, t, job->dimensions);
-    return true;
-}
-
 // A second array of the shape of x; its format is given.
 bool set_vector(Job *job, const char *name, PyArrayObject *v, PyArrayObject *x) {
     if (!check(name, v, job->dimensions + 1, item_size(job->v_format)) || !same_shape(name, v, x)) return false;

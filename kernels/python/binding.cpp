@@ -38,7 +38,6 @@ bool format_named(const char *name, Format *format) {
     return false;
 }
 
-
 bool check(const char *name, PyArrayObject *array, int ndim, size_t item) {
     if (PyArray_NDIM(array) != ndim || static_cast<size_t>(PyArray_ITEMSIZE(array)) != item ||
         !PyArray_ISALIGNED(array) || !PyArray_ISNOTSWAPPED(array)) {
@@ -83,6 +82,20 @@ bool describe(Job *job, PyArrayObject *x, PyObject *where) {
     job->where = PyArray_BYTES(mask);
     job->where_step = PyArray_STRIDE(mask, ndim - 1);
     set_strides(job->where_stride, mask, ndim - 1);
+    return true;
+}
+
+// None, or float64 numbers of the shape of the batch.
+bool set_temperature(Job *job, PyObject *temperature, PyArrayObject *x) {
+    if (temperature == Py_None) return true;
+    auto *t = reinterpret_cast<PyArrayObject *>(temperature);
+    if (!PyArray_Check(temperature) || PyArray_TYPE(t) != NPY_DOUBLE) {
+        PyErr_SetString(PyExc_TypeError, "temperature: expected None or a float64 array");
+        return false;
+    }
+    if (!check("temperature", t, job->dimensions, sizeof(double)) || !same_shape("temperature", t, x)) return false;
+    job->temperature = PyArray_BYTES(t);
+    set_strides(job->temperature_stride, t, job->dimensions);
     return true;
 }
 

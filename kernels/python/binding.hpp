@@ -36,6 +36,9 @@ bool describe(Job *job, PyArrayObject *x, PyObject *where);
 
 void set_strides(ptrdiff_t *strides, PyArrayObject *, int ndim);
 
+// None, or a float64 array of one number a row.
+bool set_temperature(Job *, PyObject *temperature, PyArrayObject *x);
+
 // Methods of the module.
 PyObject *entry(PyObject *, PyObject *function);
 PyObject *apply(PyObject *, PyObject *args);
@@ -49,6 +52,7 @@ PyObject *entropy(PyObject *, PyObject *args);
 PyObject *kl_divergence(PyObject *, PyObject *args);
 PyObject *product(PyObject *, PyObject *args);
 PyObject *weighted_logsumexp(PyObject *, PyObject *args);
+PyObject *draw(PyObject *, PyObject *args);
 PyObject *total(PyObject *, PyObject *array);
 PyObject *all_finite(PyObject *, PyObject *array);
 

@@ -32,6 +32,7 @@ class Owned {
 struct Arguments {
     PyObject *x, *axis, *where, *temperature, *out, *dtype, *undefined, *keepdims;
     PyObject *labels, *weight, *ignore_index, *label_smoothing, *reduction, *index, *other;
+    PyObject *size, *top_k, *top_p, *min_p, *rng;
 };
 
 struct Call {
@@ -78,6 +79,20 @@ struct Call {
     bool describe_temperature(Job *) const;
     bool describe_result(Job *) const;
 };
+
+constexpr npy_intp release_gil_above = 1 << 14;  // elements
+
+// The GIL is held for short calls only. What the work returns.
+template <class Work>
+auto unlocked(npy_intp size, Work work) {
+    PyThreadState *released = size > release_gil_above ? PyEval_SaveThread() : nullptr;
+    const auto outcome = work();
+    if (released) PyEval_RestoreThread(released);
+    return outcome;
+}
+
+// What has its classes on one axis takes no other.
+inline bool is_one_axis(PyObject *axis) { return !axis || PyLong_CheckExact(axis); }
 
 // An array of this dtype, one number a row: what a reduction returns.
 PyObject *new_array(int ndim, const npy_intp *shape, PyArray_Descr *);

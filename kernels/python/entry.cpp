@@ -132,7 +132,7 @@ PyObject *entry(PyObject *, PyObject *function) {
 
 bool add_entry(PyObject *module) {
     entry_type = reinterpret_cast<PyTypeObject *>(PyType_FromModuleAndSpec(module, &entry_spec, nullptr));
-    return intern_parameters() && entry_type && PyModule_AddType(module, entry_type) == 0;
+    return intern_parameters() && intern_generator() && entry_type && PyModule_AddType(module, entry_type) == 0;
 }
 
 }  // namespace stablesoftmax

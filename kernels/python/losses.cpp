@@ -105,15 +105,15 @@ PyObject *cross_entropy(PyObject *, PyObject *args) {
     Py_RETURN_NONE;
 }
 
-// (dtype, x, temperature or None, index of shape (*batch, k), out of that shape)
+// (dtype, x, where or None, temperature or None, index of shape (*batch, k), out of that shape)
 PyObject *selected_log_softmax(PyObject *, PyObject *args) {
     const char *format;
     PyArrayObject *x, *out;
-    PyObject *temperature, *index;
+    PyObject *where, *temperature, *index;
     SelectJob job{};
-    if (!PyArg_ParseTuple(args, "sO!OOO!:selected_log_softmax", &format, &PyArray_Type, &x, &temperature, &index,
-                          &PyArray_Type, &out) ||
-        !format_named(format, &job.rows.format) || !describe(&job.rows, x, Py_None))
+    if (!PyArg_ParseTuple(args, "sO!OOOO!:selected_log_softmax", &format, &PyArray_Type, &x, &where, &temperature,
+                          &index, &PyArray_Type, &out) ||
+        !format_named(format, &job.rows.format) || !describe(&job.rows, x, where))
         return nullptr;
     const int batch = job.rows.dimensions, ndim = batch + 1;
     if (!check("out", out, ndim, item_size(job.rows.format)) || PyArray_FailUnlessWriteable(out, "out") < 0)
@@ -124,14 +124,7 @@ PyObject *selected_log_softmax(PyObject *, PyObject *args) {
     if (!read_places("index", index, PyArray_SIZE(out), 0, job.rows.length, &job.index)) return nullptr;
     job.rows.y = PyArray_BYTES(out);
     set_strides(job.rows.y_stride, out, batch);
-    if (temperature != Py_None) {
-        auto *t = as_array(temperature);
-        if (!PyArray_Check(temperature) || PyArray_TYPE(t) != NPY_DOUBLE)
-            return PyErr_Format(PyExc_TypeError, "temperature: expected None or a float64 array");
-        if (!check("temperature", t, batch, sizeof(double)) || !same_shape("temperature", t, x)) return nullptr;
-        job.rows.temperature = PyArray_BYTES(t);
-        set_strides(job.rows.temperature_stride, t, batch);
-    }
+    if (!set_temperature(&job.rows, temperature, x)) return nullptr;
     bool finished;
     Py_BEGIN_ALLOW_THREADS;
     finished = job.count == 0 || run_select(*kernels, job, may_continue);
@@ -140,13 +133,14 @@ PyObject *selected_log_softmax(PyObject *, PyObject *args) {
     Py_RETURN_NONE;
 }
 
-// (dtype, x, out of that shape)
+// (dtype, x, where or None, out of that shape)
 PyObject *logcumsumexp(PyObject *, PyObject *args) {
     const char *format;
     PyArrayObject *x, *out;
+    PyObject *where;
     Job job{};
-    if (!PyArg_ParseTuple(args, "sO!O!:logcumsumexp", &format, &PyArray_Type, &x, &PyArray_Type, &out) ||
-        !format_named(format, &job.format) || !describe(&job, x, Py_None) || !read_result("out", out, x, &job))
+    if (!PyArg_ParseTuple(args, "sO!OO!:logcumsumexp", &format, &PyArray_Type, &x, &where, &PyArray_Type, &out) ||
+        !format_named(format, &job.format) || !describe(&job, x, where) || !read_result("out", out, x, &job))
         return nullptr;
     bool finished;
     Py_BEGIN_ALLOW_THREADS;

@@ -42,6 +42,7 @@ PyMethodDef methods[] = {
     {"kl_divergence", kl_divergence, METH_VARARGS, nullptr},
     {"product", product, METH_VARARGS, nullptr},
     {"weighted_logsumexp", weighted_logsumexp, METH_VARARGS, nullptr},
+    {"draw", draw, METH_VARARGS, nullptr},
     {"total", total, METH_O, nullptr},
     {"all_finite", all_finite, METH_O, nullptr},
     {"register_bfloat16", register_bfloat16, METH_O, nullptr},

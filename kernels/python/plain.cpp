@@ -12,17 +12,6 @@
 namespace stablesoftmax {
 namespace {
 
-constexpr npy_intp release_gil_above = 1 << 14;  // elements
-
-// The GIL is held for short calls only. False: interrupted, with an exception set.
-template <class Work>
-bool unlocked(npy_intp size, Work work) {
-    PyThreadState *released = size > release_gil_above ? PyEval_SaveThread() : nullptr;
-    const bool finished = work();
-    if (released) PyEval_RestoreThread(released);
-    return finished;
-}
-
 // ---- softmax, log_softmax, logsumexp ---------------------------------------------------------------
 
 PyObject *weighted(const Arguments &);
@@ -60,8 +49,6 @@ PyObject *exponentials(const Arguments &given) {
 }
 
 // ---- what has its classes on one axis ----------------------------------------------------------------
-
-bool is_one_axis(PyObject *axis) { return !axis || PyLong_CheckExact(axis); }
 
 // Integers as int64, in C order, a copy. uint64 is left to Python: 2^64 - 100 is no -100.
 bool read_integers(PyObject *given, Owned *numbers) {
@@ -201,7 +188,7 @@ PyObject *cross_entropies(const Arguments &given) {
 PyObject *selection(const Arguments &given) {
     Call call(false);
     if (!given.index || !is_one_axis(given.axis) || !call.take_x(given.x) || !call.take_axes(given.axis, false) ||
-        !call.take_temperature(given.temperature) || PyArray_SIZE(call.x) == 0)
+        !call.take_where(given.where) || !call.take_temperature(given.temperature) || PyArray_SIZE(call.x) == 0)
         return nullptr;
     SelectJob job{};
     Owned index;
@@ -228,7 +215,7 @@ PyObject *entropies(const Arguments &given) {
     Call call(true);
     Job job{};
     if (!call.take_x(given.x) || !call.take_axes(given.axis, false) || !call.take_where(given.where) ||
-        !call.take_temperature(given.temperature) || !call.describe(&job))
+        !call.take_temperature(given.temperature) || !call.take_options(given) || !call.describe(&job))
         return nullptr;
     if (!unlocked(PyArray_SIZE(call.x), [&] { return run_entropy(*kernels, job, may_continue); })) return nullptr;
     return PyArray_Return(reinterpret_cast<PyArrayObject *>(call.result.release()));
@@ -241,7 +228,7 @@ PyObject *divergences(const Arguments &given) {
         !PyArray_CompareLists(PyArray_DIMS(p.x), PyArray_DIMS(q.x), p.ndim))
         return nullptr;
     if (!p.take_axes(given.axis, false) || !q.take_axes(given.axis, false) || !p.take_where(given.where) ||
-        !p.describe(&job.p) || !q.describe_rows(&job.q))
+        !p.take_options(given) || !p.describe(&job.p) || !q.describe_rows(&job.q))
         return nullptr;
     if (!unlocked(PyArray_SIZE(p.x), [&] { return run_divergence(*kernels, job, may_continue); })) return nullptr;
     return PyArray_Return(reinterpret_cast<PyArrayObject *>(p.result.release()));
@@ -311,8 +298,9 @@ PyObject *jacobian_product(const Arguments &given) {
 PyObject *cumulation(const Arguments &given) {
     Call call(false);
     Job job{};
-    if (!is_one_axis(given.axis) || !call.take_x(given.x) || !call.take_axes(given.axis, false)) return nullptr;
-    if (!call.describe(&job)) return nullptr;
+    if (!is_one_axis(given.axis) || !call.take_x(given.x) || !call.take_axes(given.axis, false) ||
+        !call.take_where(given.where) || !call.describe(&job))
+        return nullptr;
     if (!unlocked(PyArray_SIZE(call.x), [&] { return run_cumulate(*kernels, job, may_continue); })) return nullptr;
     return call.result.release();
 }
@@ -323,7 +311,7 @@ PyObject *cumulation(const Arguments &given) {
 
 namespace {
 
-constexpr int most_parameters = 8;
+constexpr int most_parameters = 9;
 
 struct Parameter {
     const char *name;
@@ -364,10 +352,11 @@ Signature signatures[] = {
       {"ignore_index", &A::ignore_index}, {"label_smoothing", &A::label_smoothing}, {"where", &A::where},
       {"reduction", &A::reduction}}},
     {"selected_log_softmax", selection, 3,
-     {{"x", &A::x}, {"index", &A::index}, {"axis", &A::axis}, {"temperature", &A::temperature}}},
-    {"logcumsumexp", cumulation, 2, {{"x", &A::x}, {"axis", &A::axis}}},
+     {{"x", &A::x}, {"index", &A::index}, {"axis", &A::axis}, {"where", &A::where}, {"temperature", &A::temperature}}},
+    {"logcumsumexp", cumulation, 2, {{"x", &A::x}, {"axis", &A::axis}, {"where", &A::where}}},
     {"kl_divergence", divergences, 3,
-     {{"p_logits", &A::x}, {"q_logits", &A::other}, {"axis", &A::axis}, {"where", &A::where}}},
+     {{"p_logits", &A::x}, {"q_logits", &A::other}, {"axis", &A::axis}, {"keepdims", &A::keepdims},
+       {"where", &A::where}}},
     {"softmax_vjp", jacobian_product<Product::softmax>, 3,
      {{"x", &A::x}, {"g", &A::other}, {"axis", &A::axis}, {"where", &A::where}, {"temperature", &A::temperature}}},
     {"softmax_jvp", jacobian_product<Product::softmax>, 3,
@@ -381,7 +370,10 @@ Signature signatures[] = {
     {"logsumexp_jvp", jacobian_product<Product::logsumexp>, 3,
      {{"x", &A::x}, {"dx", &A::other}, {"axis", &A::axis}, {"keepdims", &A::keepdims}, {"where", &A::where}}},
     {"entropy", entropies, 2,
-     {{"x", &A::x}, {"axis", &A::axis}, {"where", &A::where}, {"temperature", &A::temperature}}},
+     {{"x", &A::x}, {"axis", &A::axis}, {"keepdims", &A::keepdims}, {"where", &A::where}, {"temperature", &A::temperature}}},
+    {"sample", sampling, 3,
+     {{"logits", &A::x}, {"size", &A::size}, {"axis", &A::axis}, {"where", &A::where}, {"temperature", &A::temperature},
+      {"top_k", &A::top_k}, {"top_p", &A::top_p}, {"min_p", &A::min_p}, {"rng", &A::rng}}},
 };
 
 bool read(const Signature &signature, PyObject *const *args, size_t nargsf, PyObject *names, Arguments *given) {
@@ -396,7 +388,7 @@ bool read(const Signature &signature, PyObject *const *args, size_t nargsf, PyOb
         if (!found || given->*found->value) return false;
         given->*found->value = args[positional + k];
     }
-    for (auto optional : {&A::out, &A::where, &A::dtype, &A::weight})
+    for (auto optional : {&A::out, &A::where, &A::dtype, &A::weight, &A::size, &A::top_k, &A::top_p, &A::min_p, &A::rng})
         if (given->*optional == Py_None) given->*optional = nullptr;
     return given->x;
 }

@@ -13,7 +13,12 @@ const Signature *signature_of(const char *function);
 // Python decides; nothing was written.
 PyObject *plain_call(const Signature &, PyObject *const *args, size_t nargsf, PyObject *names);
 
+// `sample`, which needs more than arrays.
+struct Arguments;
+PyObject *sampling(const Arguments &);
+
 // Once, before the first call. False: with an exception set.
 bool intern_parameters();
+bool intern_generator();
 
 }  // namespace stablesoftmax

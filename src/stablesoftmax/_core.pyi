@@ -51,12 +51,15 @@ def cross_entropy(
 def selected_log_softmax(
     dtype: _Kernel,
     x: NDArray[Any],
+    where: NDArray[np.bool_] | None,
     temperature: NDArray[np.float64] | None,
     index: NDArray[np.int64],
     out: NDArray[Any],
     /,
 ) -> None: ...
-def logcumsumexp(dtype: _Kernel, x: NDArray[Any], out: NDArray[Any], /) -> None: ...
+def logcumsumexp(
+    dtype: _Kernel, x: NDArray[Any], where: NDArray[np.bool_] | None, out: NDArray[Any], /
+) -> None: ...
 def all_finite(array: object, /) -> bool | None: ...
 def entropy(
     dtype: _Kernel,
@@ -94,6 +97,17 @@ def weighted_logsumexp(
     where: NDArray[np.bool_] | None,
     /,
 ) -> bool: ...
+def draw(
+    dtype: _Kernel,
+    x: NDArray[Any],
+    where: NDArray[np.bool_] | None,
+    temperature: NDArray[np.float64] | None,
+    top_k: int | None,
+    top_p: float | None,
+    min_p: float | None,
+    draws: NDArray[np.int64],
+    /,
+) -> None: ...
 def total(array: NDArray[np.float64], /) -> float: ...
 def entry(python_function: _F, /) -> _F: ...
 def register_bfloat16(dtype: np.dtype[Any], /) -> None: ...

@@ -21,6 +21,7 @@ from stablesoftmax import (
     logsumexp,
     logsumexp_jvp,
     logsumexp_vjp,
+    sample,
     selected_log_softmax,
     softmax,
     softmax_jvp,
@@ -105,11 +106,16 @@ PLAIN_SELECTIONS = {
     "several": lambda f: f(TABLE, [[0, 1], [2, 2], [9, 0], [1, 1]]),
     "axis 0": lambda f: f(TABLE, LABELS[:1].repeat(10), axis=0),
     "temperature": lambda f: f(x=TABLE.astype("f2"), index=CLASSES, temperature=0.5),
+    "where": lambda f: f(TABLE.astype("f4"), CLASSES, where=MASK),
+    "where, colder": lambda f: f(
+        TABLE, [[0, 1], [2, 2], [9, 0], [1, 1]], where=MASK[0], temperature=0.5
+    ),
 }
 PLAIN_SCANS = {
     "a row": lambda f: f(ROW),
     "axis": lambda f: f(CUBE.T, axis=1),
     "a list": lambda f: f([1, 2, 3]),
+    "where": lambda f: f(TABLE.T, 0, where=MASK[:, 0]),
 }
 PLAIN_ENTROPIES = {
     "rows": lambda f: f(TABLE),
@@ -117,6 +123,7 @@ PLAIN_ENTROPIES = {
     "float16": lambda f: f(TABLE.astype("f2").T, axis=None),
     "a list": lambda f: f([1, 2, 3]),
     "where": lambda f: f(TABLE, 0, where=MASK),
+    "keepdims": lambda f: f(CUBE, axis=(0, 2), keepdims=True),
     "temperatures": lambda f: f(TABLE, temperature=np.array([[0.0], [1.0], [0.5], [np.inf]])),
 }
 NEAR, OTHER, THIRD = TABLE + 1e-9 * MASK, -TABLE, CUBE.astype("f4") * 3
@@ -128,6 +135,7 @@ PLAIN_DIVERGENCES = {
     "float16, transposed": lambda f: f(TABLE.astype("f2").T, OTHER.astype("f2").T),
     "lists": lambda f: f([1, 2, 3], [3.0, 2.0, 1.0]),
     "where": lambda f: f(TABLE, OTHER, where=MASK),
+    "keepdims": lambda f: f(TABLE, OTHER, 0, keepdims=True),
 }
 PLAIN_PRODUCTS = {
     "rows": lambda f: f(TABLE, OTHER, axis=-1),
@@ -151,6 +159,33 @@ PLAIN_COTANGENTS = {
     "where": lambda f: f(TABLE.astype("f4"), EACH, axis=1, where=MASK),
 }
 PRODUCTS = [softmax_vjp, softmax_jvp, log_softmax_vjp, log_softmax_jvp]
+GENERATOR = np.random.default_rng(0)
+STATE = GENERATOR.bit_generator.state
+
+
+def seeded():
+    """The generator, at its first number."""
+    GENERATOR.bit_generator.state = STATE
+    return GENERATOR
+
+
+PLAIN_DRAWS = {
+    "a row": lambda f: f(ROW, rng=seeded()),
+    "a list": lambda f: f([1, 2, 3], rng=seeded()),
+    "rows": lambda f: f(TABLE, rng=seeded()),
+    "draws": lambda f: f(TABLE, 20, rng=seeded()),
+    "keywords": lambda f: f(logits=CUBE.T, size=(2, 3), axis=1, rng=seeded()),
+    "axis 0": lambda f: f(TABLE.astype("f4"), None, 0, rng=seeded()),
+    "float16": lambda f: f(TABLE.astype("f2"), 2, top_k=None, rng=seeded()),
+    "steps": lambda f: f(TABLE[::-1, ::-2], rng=seeded()),
+    "top_k": lambda f: f(ROW, 5, top_k=3, rng=seeded()),
+    "top_p": lambda f: f(TABLE, 5, top_p=0.7, rng=seeded()),
+    "min_p": lambda f: f(TABLE, 5, min_p=0.1, rng=seeded()),
+    "all": lambda f: f(TABLE, 9, top_k=7, top_p=0.9, min_p=0.01, temperature=2.0, rng=seeded()),
+    "where": lambda f: f(TABLE, 5, where=MASK, rng=seeded()),
+    "temperatures": lambda f: f(TABLE, temperature=np.array([[0.0], [1.0], [0.5], [np.inf]]),
+                                rng=seeded()),
+}  # fmt: skip
 MEMBERS = [
     *[(f, PLAIN_PRODUCTS) for f in [*PRODUCTS, logsumexp_jvp]],
     *[(f, PLAIN_PRODUCTS_OF_MAPS) for f in PRODUCTS],
@@ -164,6 +199,7 @@ MEMBERS = [
     (logcumsumexp, PLAIN_SCANS),
     (entropy, PLAIN_ENTROPIES),
     (kl_divergence, PLAIN_DIVERGENCES),
+    (sample, PLAIN_DRAWS),
 ]
 CALLS = [(f, call) for f, calls in MEMBERS for call in calls.values()]
 NAMES = [f"{f.__name__}-{name}" for f, calls in MEMBERS for name in calls]
@@ -306,7 +342,7 @@ def test_random(f):
     for _ in range(4000):
         x, options = random_call(rng)
         if f is entropy:
-            options = {k: v for k, v in options.items() if k in ("axis", "where", "temperature")}
+            options = {k: v for k, v in options.items() if k not in ("dtype", "undefined", "b")}
         compiled = outcome(f, x, **options)
         assert compiled == outcome(f.__wrapped__, x, **options), (x, options)
         answered += isinstance(compiled, list)
@@ -318,8 +354,10 @@ def random_labels(rng, f):
     shape = tuple(rng.integers(0 if rng.random() < 0.1 else 1, 4, rng.integers(1, 4)))
     x = (rng.normal(size=shape) * 30).astype(["f4", "f8", "f2", "i8", "g", ">f8"][rng.integers(6)])
     axis = int(rng.integers(-len(shape), len(shape)))
+    masks = [rng.random(shape) < 0.8, rng.random(shape[-1:]) < 0.8, x, np.ones(7, "?")]
+    where = {"where": masks[rng.integers(4)]} if rng.random() < 0.3 else {}
     if f is logcumsumexp:
-        return (x,), {"axis": axis}
+        return (x,), {"axis": axis, **where}
     rows = list(shape)
     n = rows.pop(axis)
     low = 0 if rng.random() < 0.8 else -2
@@ -331,7 +369,7 @@ def random_labels(rng, f):
         given = np.stack([given, given], axis) if several else given
         if rng.random() < 0.2:
             options["temperature"] = [0.5, 0.0, -1.0][rng.integers(3)]
-        return (x, given), options
+        return (x, given), {**options, **where}
     chosen = {
         "ignore_index": [-1, 0, 2**64 - 2, "no", 2**70],
         "label_smoothing": [0.1, 0.0, 1, 1.5, np.nan],
@@ -364,7 +402,7 @@ def test_random_divergences():
     rng = np.random.default_rng(0)
     for _ in range(3000):
         p, options = random_call(rng)
-        options = {k: v for k, v in options.items() if k in ("axis", "where")}
+        options = {k: v for k, v in options.items() if k in ("axis", "where", "keepdims")}
         q = np.asarray(p) * rng.choice([1, -1, 0.5]) if rng.random() < 0.7 else random_call(rng)[0]
         compiled = outcome(kl_divergence, p, q, **options)
         assert compiled == outcome(kl_divergence.__wrapped__, p, q, **options), (p, q, options)
@@ -412,6 +450,33 @@ def vector_for(f, x, options, rng):
             return 1.0
     v = (rng.normal(size=shape) * 3).astype(["f4", "f8", "f2", "i8", "g", ">f8"][rng.integers(6)])
     return v.tolist() if rng.random() < 0.1 else v.T.copy().T if rng.random() < 0.3 else v
+
+
+def test_random_draws():
+    rng = np.random.default_rng(0)
+    answered = 0
+    for _ in range(4000):
+        x, options = random_call(rng)
+        options = {k: v for k, v in options.items() if k in ("axis", "where", "temperature")}
+        options["axis"] = options.get("axis", -1) if rng.random() < 0.2 else -1
+        chosen = {
+            "size": [1, 4, (2, 3), (), 0, -1, 2.0, True, None, (2, "3"), 2**70],
+            "top_k": [1, 2, 100, 0, -1, 2**70, True, 1.5, None],
+            "top_p": [0.5, 1.0, 0.0, 1, np.nan, "half", None, np.float32(0.5), 2.0],
+            "min_p": [0.1, 0.0, 1.0, -0.1, 1, np.nan, None, 1j],
+        }
+        for name, values in chosen.items():
+            if rng.random() < 0.25:
+                options[name] = values[rng.integers(len(values))]
+        if rng.random() < 0.5:
+            options["rng"] = [1, -1, "seed", np.random.RandomState(0)][rng.integers(4)]
+        outcomes = [
+            (outcome(f, x, **{"rng": seeded(), **options}), GENERATOR.bit_generator.state)
+            for f in (sample, sample.__wrapped__)
+        ]
+        assert outcomes[0] == outcomes[1], (x, options)
+        answered += isinstance(outcomes[0][0], list)
+    assert answered > 500  # and the others raised
 
 
 def test_overlapping_out():

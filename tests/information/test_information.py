@@ -168,3 +168,15 @@ BAD = [
 def test_bad_input(function, arguments, options, error, message):
     with pytest.raises(error, match=f"^{message}"):
         function(*arguments, **options)
+
+
+@pytest.mark.parametrize("axis", [0, -1, (0, 2), None])
+@pytest.mark.parametrize("kind", ["f4", "f8", "g", "i4"])
+def test_keepdims(axis, kind):
+    x = (np.random.default_rng(0).normal(size=(3, 4, 5)) * 3).astype(kind)
+    axes = tuple(range(3)) if axis is None else axis
+    for f, given in ((entropy, (x,)), (kl_divergence, (x, x[::-1]))):
+        kept = f(*given, axis, keepdims=True)
+        assert kept.shape == np.sum(x, axes, keepdims=True).shape
+        assert bits(kept) == bits(np.expand_dims(f(*given, axis), axes))
+        assert bits(f.__wrapped__(*given, axis, keepdims=True)) == bits(kept)

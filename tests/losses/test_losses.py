@@ -869,3 +869,17 @@ def test_every_pair_of_options_runs():
         wanted = {"none": rows, "sum": rows.sum(), "mean": rows.sum() / count}[reduction]
         eps = float(ml_dtypes.finfo(dtype).eps)
         np.testing.assert_allclose(np.asarray(got, float), wanted, rtol=4 * max(eps, 1e-14))
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.5, 0.0])
+def test_selection_with_where_has_the_bits_of_log_softmax(dtype, temperature):
+    x = normal((6, 40), dtype, 5)
+    where = np.random.default_rng(3).random((6, 40)) < 0.6
+    x[~where] = np.nan
+    where[0], where[1, :] = False, np.arange(40) == 7
+    options = {"where": where, "temperature": temperature}
+    index = np.tile(np.arange(40), (6, 1))
+    chosen = selected_log_softmax(x, index, **options)
+    assert bits(chosen) == bits(log_softmax(x, **options))
+    assert (chosen[~where].astype(float) == -np.inf).all()
+    assert bits(selected_log_softmax(x[1], 7, where=where[1])) == bits(x.dtype.type(0))

@@ -1,15 +1,18 @@
 """Drawing from logits: `stablesoftmax.sampling`."""
 
+import sys
+
 import ml_dtypes
 import numpy as np
+import numpy_sampler
 import pytest
 from conftest import bits, library, normal
 from scipy import stats
 from tensor_kinds import Jax, Strict, Torch
 
-from stablesoftmax import sample, sampling, softmax
+from stablesoftmax import sample, softmax
 from stablesoftmax._arrays import blocks
-from stablesoftmax.functions import rows
+from stablesoftmax.sampling import rows
 
 INF, NAN = np.inf, np.nan
 DRAWS = 200_000
@@ -137,18 +140,18 @@ def test_float32_of_a_vocabulary():
     assert_law(np.array([*observed, 2000 - sum(observed)]), [*p[top], rest])
 
 
-class Fixed(np.random.Generator):
-    """A generator that gives one number."""
+class Given(np.random.Generator):
+    """A generator that gives these numbers."""
 
-    def __new__(cls, number):
+    def __new__(cls, *numbers):
         return super().__new__(cls, np.random.PCG64(0))
 
-    def __init__(self, number):
+    def __init__(self, *numbers):
         super().__init__(np.random.PCG64(0))
-        self.number = number
+        self.numbers = numbers
 
     def random(self, size):
-        return np.full(size, self.number)
+        return np.resize(self.numbers, size)
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 5, 8, 100])
@@ -157,7 +160,7 @@ def test_extreme_random_numbers(n):
     x = np.full((3, n + 4), -INF)
     x[:, 2 : n + 2] = np.random.default_rng(n).normal(size=(3, n)) * [[1], [30], [0]]
     for number, expected in ((0.0, [2] * 3), (1 - 2.0**-53, [n + 1] * 3)):
-        drawn = sample(x, 5, rng=Fixed(number))
+        drawn = sample(x, 5, rng=Given(number))
         possible = np.isin(x[np.arange(3), drawn], x[np.isfinite(x)])
         assert possible.all()
         assert (drawn[:, [0, 2]] == np.array(expected)[[0, 2]]).all()
@@ -174,17 +177,14 @@ def kept(logits, **options):
 @pytest.mark.parametrize("top_k", [None, 1, 7, 50, 99, 100, 101])
 @pytest.mark.parametrize("min_p", [None, 0.01, 0.5])
 def test_support_is_that_of_transformers(top_k, top_p, min_p):
-    """The very sets, by looking at the weights that are drawn from."""
+    """The very sets: numbers from the middle of each class's share draw all of them in turn."""
     for seed in range(20):
-        x = normal((1, 100), np.float64, 3, seed)
-        p = softmax(x)
-        if top_k:
-            sampling._keep_top_k(p, x, top_k)
-        sampling._keep_top_p(p, top_p)
-        if min_p:
-            sampling._keep_min_p(p, min_p)
-        expected = reference(x[0], top_k=top_k, top_p=top_p if top_p < 1 else None, min_p=min_p)
-        assert np.flatnonzero(p[0]).tolist() == np.flatnonzero(expected).tolist()
+        x = normal(100, np.float64, 3, seed)
+        p = reference(x, top_k=top_k, top_p=top_p if top_p < 1 else None, min_p=min_p)
+        support, middles = np.flatnonzero(p), (p.cumsum() - p / 2)[p > 0]
+        options = {"top_k": top_k, "top_p": top_p, "min_p": min_p}
+        drawn = sample(x, support.size, rng=Given(*middles), **options)
+        assert drawn.tolist() == support.tolist()
 
 
 def test_ties():
@@ -215,10 +215,9 @@ def test_top_p_sees_what_top_k_left():
 
 
 def test_top_p_of_1_keeps_all():
-    """Also those that vanish in the sum."""
-    p = softmax([[0.0, -50.0, -60.0]])
-    sampling._keep_top_p(p, 1.0)
-    assert (p > 0).all()
+    """Also those that vanish in the sum: the number 0 draws the first that has a weight."""
+    assert sample([-60.0, -50.0, 0.0], top_p=1.0, rng=Given(0.0)) == 0
+    assert sample([-60.0, -50.0, 0.0], top_p=1 - 1e-16, rng=Given(0.0)) == 2
 
 
 def test_top_k_is_judged_by_the_logits():
@@ -258,11 +257,39 @@ def test_infinities(dtype):
     assert kept(x, top_k=5, top_p=0.9, min_p=0.5) == [0]
 
 
+def test_where(dtype):
+    x = np.array([0.5, NAN, 1, -INF, INF, 0], dtype)
+    mask = np.array([True, False, True, True, False, True])
+    law = np.where(mask, np.exp(np.where(mask, x.astype(float), 0)), 0) * (x > -INF)
+    assert_law(counts(6, x, where=mask), law)
+    assert kept(x, where=mask, top_k=1) == [2]
+    assert kept(x, where=mask, top_k=4, temperature=INF) == [0, 2, 5]
+    assert kept(x, where=mask, min_p=1) == [2]
+
+
+@pytest.mark.parametrize("integers", [[9, 5, 4, 4], [2**62, 3, 2, 2]])
+def test_where_of_integers(integers):
+    x, mask = np.array(integers), np.array([False, True, True, True])
+    assert_law(counts(4, x, where=mask), [0, np.e, 1, 1])
+    assert kept(x, where=mask, top_k=1) == [1]
+
+
+def test_top_k_of_what_float64_cannot_tell_apart():
+    x = np.array([2**60, 0, 1, 2], np.int64)
+    assert kept(x, top_k=3, temperature=INF) == [0, 2, 3]
+    if np.finfo(np.longdouble).nmant > 52:
+        x = np.array([1, 2, 2], np.longdouble)
+        x[1] -= 2.0**-60
+        assert kept(x, top_k=1) == [2]
+        assert kept(x, top_k=2, where=[True, True, False]) == [0, 1]
+
+
 def test_extreme_logits():
     top = float(np.finfo(np.float64).max)
     assert not sample([top, -top], 100).any()
     assert_law(counts(2, [-top, -top]), [1, 1])
     assert_law(counts(2, np.float32([3e38, 3e38])), [1, 1])
+    assert_law(counts(2, [top, -top], temperature=1e308), [1, np.exp(-top / 5e307)])
 
 
 def test_temperature_of_each_row():
@@ -337,7 +364,7 @@ def test_blocks_change_nothing(monkeypatch, size):
     options = {"rng": 5, "top_k": 20, "top_p": 0.9}
     at_once = sample(x, size, **options)
     monkeypatch.setattr(rows, "BLOCK", 1000)
-    monkeypatch.setattr(sampling, "DRAWS", 4)
+    monkeypatch.setattr(rows, "DRAWS", 4)
     assert bits(sample(x, size, **options)) == bits(at_once)
 
 
@@ -438,6 +465,14 @@ BAD = [
     ([[0, INF], [-INF, -INF]], {}, ValueError, ROW.format(r"\(1,\)") + " is -inf throughout"),
     ([[INF, NAN, INF], [-INF] * 3], {}, ValueError, ROW.format(r"\(0,\)") + " holds a NaN"),
     (NAN, {}, ValueError, ROW.format(r"\(\)") + " holds a NaN"),
+    ([[0, 1], [INF, 0]], {"where": [[False] * 2, [True] * 2]}, ValueError,
+     ROW.format(r"\(0,\)") + " is left out by where throughout"),
+    ([[0, 1], [3, 0]], {"where": [[True] * 2, [False] * 2]}, ValueError,
+     ROW.format(r"\(1,\)") + " is left out by where throughout"),
+    ([0, NAN, -INF], {"where": [False, False, True]}, ValueError,
+     ROW.format(r"\(\)") + " is -inf throughout"),
+    (X, {"where": np.ones(2)}, TypeError, "where must be bool, got dtype float64"),
+    (X, {"where": [True] * 2}, ValueError, r"where of shape \(2,\) does not broadcast"),
 ]  # fmt: skip
 
 
@@ -556,7 +591,7 @@ def of_another_law(p, count, rng):
     return DRAW(np.sqrt(p), count, rng)
 
 
-DRAW = sampling._draw
+DRAW = numpy_sampler._draw
 
 
 def without_the_crossing(p, top_p):
@@ -599,8 +634,15 @@ PLANTED = [
 ]  # fmt: skip
 
 
+@pytest.fixture
+def numpy_in_place(monkeypatch):
+    """Let the tests draw with NumPy, part of which may be a bug."""
+    monkeypatch.setattr(sys.modules[__name__], "sample", numpy_sampler.sample)
+
+
 @pytest.mark.parametrize(("part", "bug", "test", "arguments"), PLANTED)
-def test_planted_bug_is_seen(monkeypatch, part, bug, test, arguments):
-    monkeypatch.setattr(sampling, part, bug)
+def test_planted_bug_is_seen(monkeypatch, numpy_in_place, part, bug, test, arguments):
+    test(*arguments)
+    monkeypatch.setattr(numpy_sampler, part, bug)
     with pytest.raises(AssertionError):
         test(*arguments)

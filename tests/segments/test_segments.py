@@ -3,6 +3,7 @@
 To the bit where the groups lie one after another; scattered ones within the promised error.
 """
 
+import itertools
 import signal
 import sys
 import threading
@@ -18,10 +19,13 @@ from inputs import table
 import stablesoftmax
 from stablesoftmax import (
     _core,
+    log_softmax,
+    logsumexp,
     num_threads,
     segment_log_softmax,
     segment_logsumexp,
     segment_softmax,
+    softmax,
     testing,
 )
 from stablesoftmax.accuracy import max_ulp
@@ -588,3 +592,54 @@ def test_binding_refuses_arrays():
 @pytest.mark.parametrize("level", LEVELS)
 def test_at_level(level):
     rerun_at_level(level, __file__, "-k", "alone or degenerate or accuracy or many_rows")
+
+
+# --- where ---------------------------------------------------------------------------------------
+
+
+def whole_groups(f, x, ids, where):
+    """Each group and column by itself, of what takes part."""
+    nothing = 0 if f is segment_softmax else -np.inf
+    shape = (5, *x.shape[1:]) if f is segment_logsumexp else x.shape
+    y = np.full(shape, nothing, x.dtype if x.dtype.kind != "i" else float)
+    for g, j in itertools.product(range(5), range(x.shape[1])):
+        members = (ids == g) & where[:, j]
+        z = x[members, j]
+        if f is segment_logsumexp:
+            y[g, j] = logsumexp(z) if z.size else -np.inf
+        elif z.size:
+            y[members, j] = (softmax if f is segment_softmax else log_softmax)(z)
+    return y
+
+
+@pytest.mark.parametrize("f", [segment_softmax, segment_log_softmax, segment_logsumexp])
+@pytest.mark.parametrize("kind", ["f2", "f4", "f8", ">f4", "g", "i8", "large"])
+def test_where(f, kind):
+    rng = np.random.default_rng(5)
+    ids = np.sort(rng.integers(0, 5, 60))
+    where = rng.random((60, 3)) < 0.6
+    where[ids == 2] = False
+    x = (rng.normal(size=(60, 3)) * 9).astype("i8" if kind == "large" else kind)
+    x = x + 2**60 if kind == "large" else x
+    expected = whole_groups(f, x, ids, where)
+    if x.dtype.kind == "f":
+        x[~where] = np.nan
+    else:
+        x[~where] = np.iinfo(x.dtype).max
+    before = x.tobytes()
+    offsets = np.concatenate([[0], np.cumsum(np.bincount(ids, minlength=5))])
+    limits = {"rtol": 1e-3 if kind == "f2" else 1e-6 if "f4" in kind else 1e-14}
+    for order in (np.arange(60), rng.permutation(60)):
+        got = f(x[order], ids[order], num_segments=5, where=where[order])
+        back = got if f is segment_logsumexp else got[np.argsort(order)]
+        np.testing.assert_allclose(back.astype(float), expected.astype(float), **limits)
+    got = f(x, indptr=offsets, where=where)
+    np.testing.assert_allclose(got.astype(float), expected.astype(float), **limits)
+    assert x.tobytes() == before
+
+
+def test_where_that_does_not_fit():
+    with pytest.raises(TypeError, match=r"^where must be bool, got dtype float64"):
+        segment_softmax(np.zeros((3, 2)), [0, 0, 1], where=np.ones((3, 2)))
+    with pytest.raises(ValueError, match=r"^where of shape \(3,\) does not broadcast"):
+        segment_logsumexp(np.zeros((3, 2)), [0, 0, 1], where=[True] * 3)

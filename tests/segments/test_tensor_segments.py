@@ -503,3 +503,33 @@ def test_planted_bug_is_seen(monkeypatch, module, part, bug, test):
     monkeypatch.setattr(module, part, bug)
     with pytest.raises(AssertionError):
         test()
+
+
+@pytest.mark.parametrize("whole", [False, True], ids=["floats", "integers"])
+def test_where(lib, whole):
+    """What takes no part, NaN or not, changes no result."""
+    rng = np.random.default_rng(5)
+    ids, where = rng.integers(0, 4, 40), rng.random((40, 2)) < 0.6
+    where[ids == 1] = False
+    x = rng.normal(size=(40, 2)) * 3
+    x = np.where(where, x.round(), 99).astype(np.int32) if whole else np.where(where, x, NAN)
+    same(lib, x, ids, num_segments=4, where=where, scale=4)
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_gradient_with_where(function):
+    """It is 0 for what takes no part, and finite differences agree for the rest."""
+    torch = library("torch")
+    rng = np.random.default_rng(5)
+    ids, where = torch.tensor(rng.integers(0, 4, 20)), rng.random((20, 2)) < 0.6
+    x, mask = rng.normal(size=(20, 2)) * 3, torch.tensor(where)
+
+    def finite(a):
+        y = function(a, ids, num_segments=5, where=mask)
+        return torch.where(y.isinf(), 0.0, y)
+
+    given = torch.tensor(np.where(where, x, NAN), requires_grad=True)
+    (gradient,) = torch.autograd.grad((finite(given) ** 2).sum(), given)
+    assert (gradient[~mask] == 0).all()
+    assert gradient.isfinite().all()
+    assert torch.autograd.gradcheck(finite, (torch.tensor(x, requires_grad=True),))

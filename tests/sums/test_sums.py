@@ -151,3 +151,22 @@ BAD = [
 def test_bad_input(function, arguments, error, message):
     with pytest.raises(error, match=f"^{message}"):
         function(*arguments)
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_cumulation_of_what_takes_part(dtype, axis):
+    x = normal((30, 300), dtype, 3)
+    where = np.random.default_rng(3).random(x.shape) < 0.6
+    low = np.where(where, x.astype(float), -np.inf).astype(dtype)
+    x[~where] = np.nan
+    assert bits(logcumsumexp(x, axis, where=where)) == bits(logcumsumexp(low, axis))
+    nothing = logcumsumexp(x, axis, where=False * where)
+    assert (nothing.astype(float) == -np.inf).all()
+
+
+def test_cumulation_of_other_dtypes_that_take_part():
+    where = [False, True, False, True]
+    exact = [-np.inf, 1, 1, np.logaddexp(1, 2)]
+    for kind in (np.longdouble, np.int64, ">f8"):
+        x = np.array([9, 1, 50, 2]).astype(kind)
+        np.testing.assert_allclose(logcumsumexp(x, where=where).astype(float), exact)

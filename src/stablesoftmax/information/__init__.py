@@ -26,6 +26,7 @@ def entropy(
     x: ArrayLike,
     axis: int | tuple[int, ...] | None = -1,
     *,
+    keepdims: bool = False,
     where: ArrayLike | None = None,
     temperature: ArrayLike = 1.0,
 ) -> Any:
@@ -39,6 +40,8 @@ def entropy(
         Logits, of any shape and real dtype that `softmax` takes. Never written to.
     axis : int, tuple of int, or None, default -1
         The axes of one distribution; None for all of them.
+    keepdims : bool, default False
+        Keep those axes, with length 1.
     where : array_like of bool, optional
         Broadcastable to `x`. An entry where it is False takes no part, whatever it holds.
     temperature : array_like, default 1.0
@@ -89,7 +92,7 @@ def entropy(
     >>> entropy([0.0, -40.0])  # and not 0
     np.float64(1.7418252446695514e-16)
     """
-    call = validate_entropy(x, axis, where=where, temperature=temperature)
+    call = validate_entropy(x, axis, keepdims=keepdims, where=where, temperature=temperature)
     rows = _normalise(call)
     _run(_entropy, rows)
     return _wrap(rows)
@@ -102,6 +105,7 @@ def kl_divergence(
     q_logits: ArrayLike,
     axis: int | tuple[int, ...] | None = -1,
     *,
+    keepdims: bool = False,
     where: ArrayLike | None = None,
 ) -> Any:
     r"""Kullback-Leibler divergence of two softmax distributions, in nats.
@@ -116,6 +120,8 @@ def kl_divergence(
         Logits of q, broadcast with `p_logits`.
     axis : int, tuple of int, or None, default -1
         The axes of one distribution; None for all of them.
+    keepdims : bool, default False
+        Keep those axes, with length 1.
     where : array_like of bool, optional
         Broadcastable to the logits. An entry where it is False takes no part in either
         distribution, whatever it holds.
@@ -169,7 +175,7 @@ def kl_divergence(
     >>> kl_divergence([0.0, -np.inf], [[0.0, 0.0], [-np.inf, 0.0]])
     array([0.69314718,        inf])
     """
-    call = validate_divergence(p_logits, q_logits, axis, where=where)
+    call = validate_divergence(p_logits, q_logits, axis, keepdims=keepdims, where=where)
     rows = _normalise(call)
     _run(_divergence, rows)
     return _wrap(rows)
@@ -245,4 +251,5 @@ def _run(function: Callable[..., Array], rows: _Rows) -> None:
 
 def _wrap(rows: _Rows) -> Any:
     """Return the result; a scalar for 0-d."""
-    return rows.out[()]
+    call = rows.call
+    return (np.expand_dims(rows.out, call.axes) if call.keepdims else rows.out)[()]

@@ -17,6 +17,7 @@ class EntropyArguments(NamedTuple):
 
     logits: tuple[Array, ...]  # of one shape: of p alone, or of p and q
     axes: tuple[int, ...]  # not negative, ascending
+    keepdims: bool
     where: Array | None  # bool, of that shape
     temperature: Array | None  # float64, of that shape with the axes reduced to 1
     dtype: DType  # of the result
@@ -26,6 +27,7 @@ def validate_entropy(
     x: ArrayLike,
     axis: int | tuple[int, ...] | None,
     *,
+    keepdims: bool,
     where: ArrayLike | None,
     temperature: ArrayLike,
 ) -> EntropyArguments:
@@ -36,6 +38,7 @@ def validate_entropy(
     return EntropyArguments(
         logits=(x,),
         axes=axes,
+        keepdims=bool(keepdims),
         where=mask_of(where, x.shape),
         temperature=temperatures(temperature, kept),
         dtype=real(x.dtype, "x"),
@@ -47,6 +50,7 @@ def validate_divergence(
     q_logits: ArrayLike,
     axis: int | tuple[int, ...] | None,
     *,
+    keepdims: bool,
     where: ArrayLike | None,
 ) -> EntropyArguments:
     """Check the arguments of kl_divergence before anything is computed."""
@@ -61,6 +65,7 @@ def validate_divergence(
     return EntropyArguments(
         logits=(np.broadcast_to(p, shape), np.broadcast_to(q, shape)),
         axes=axes_of(axis, len(shape)),
+        keepdims=bool(keepdims),
         where=mask_of(where, shape),
         temperature=None,
         dtype=dtype,

@@ -14,12 +14,13 @@ def validate_entropy(
     x: AnyArray,
     axis: int | tuple[int, ...] | None = -1,
     *,
+    keepdims: bool = False,
     where: Any = None,
     temperature: Any = 1.0,
 ) -> TensorArguments:
     """Check the arguments of entropy before anything is computed."""
     real(xp, x, "x")
-    return validate(xp, x, axis, where=where, temperature=temperature)
+    return validate(xp, x, axis, keepdims=keepdims, where=where, temperature=temperature)
 
 
 def validate_divergence(
@@ -28,6 +29,7 @@ def validate_divergence(
     q_logits: Any,
     axis: int | tuple[int, ...] | None = -1,
     *,
+    keepdims: bool = False,
     where: Any = None,
 ) -> tuple[TensorArguments, TensorArguments]:
     """Check the arguments of kl_divergence before anything is computed."""
@@ -35,4 +37,4 @@ def validate_divergence(
     real(xp, p_logits, "p_logits")
     real(xp, q_logits, "q_logits")
     p, q = broadcast(xp, p_logits, q_logits, ("p_logits", "q_logits"))
-    return validate(xp, p, axis, where=where), validate(xp, q, axis)
+    return validate(xp, p, axis, keepdims=keepdims, where=where), validate(xp, q, axis)

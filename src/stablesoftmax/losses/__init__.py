@@ -230,7 +230,12 @@ def cross_entropy_with_grad(
 @compiled_entry
 @every_array(tensors.selected_log_softmax, result="rows")
 def selected_log_softmax(
-    x: ArrayLike, index: ArrayLike, axis: int = -1, *, temperature: ArrayLike = 1.0
+    x: ArrayLike,
+    index: ArrayLike,
+    axis: int = -1,
+    *,
+    where: ArrayLike | None = None,
+    temperature: ArrayLike = 1.0,
 ) -> Any:
     r"""Logarithm of the softmax at chosen entries only.
 
@@ -246,6 +251,9 @@ def selected_log_softmax(
         None is negative.
     axis : int, default -1
         The axis of the entries.
+    where : array_like of bool, optional
+        Broadcastable to `x`. An entry where it is False takes no part, whatever it holds; it gets
+        -inf if it is chosen.
     temperature : array_like, default 1.0
         T, by which `x` is divided: a number, or an array that broadcasts against `x` with `axis`
         reduced to 1. 0 and inf give the limits.
@@ -290,7 +298,7 @@ def selected_log_softmax(
     array([[-4.07605964e-01, -2.40760596e+00],
            [-8.49670851e-18, -4.00000000e+01]])
     """
-    call = validate_selection(x, index, axis, temperature)
+    call = validate_selection(x, index, axis, where=where, temperature=temperature)
     selection = normalise_selection(call)
     run_selection(selection)
     return wrap_selection(selection)

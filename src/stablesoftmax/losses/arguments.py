@@ -37,6 +37,7 @@ class SelectionArguments(NamedTuple):
     dtype: DType
     places: Array  # int64, from 0; of x's shape but for the axis, which has any length
     single: bool  # the axis is none of the caller's: one entry a row
+    where: Array | None  # bool, of x's shape
     temperature: Array | None  # float64, of x's shape with the axis reduced to 1
 
 
@@ -83,7 +84,12 @@ def reduction_of(reduction: str) -> str:
 
 
 def validate_selection(
-    x: ArrayLike, index: ArrayLike, axis: int, temperature: ArrayLike
+    x: ArrayLike,
+    index: ArrayLike,
+    axis: int,
+    *,
+    where: ArrayLike | None,
+    temperature: ArrayLike,
 ) -> SelectionArguments:
     """Check the arguments of selected_log_softmax before anything is computed."""
     x = as_array(x, "x")
@@ -104,6 +110,7 @@ def validate_selection(
         dtype=dtype,
         places=(np.expand_dims(places, axis) if single else places).astype(np.int64),
         single=single,
+        where=mask_of(where, x.shape),
         temperature=temperatures(temperature, kept),
     )
 

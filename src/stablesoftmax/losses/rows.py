@@ -158,6 +158,7 @@ class Selection(NamedTuple):
     call: SelectionArguments
     x: Array
     places: Array  # C-contiguous, as is out
+    where: Array | None
     temperature: Array | None  # one a row
     out: Array
 
@@ -170,6 +171,7 @@ def normalise_selection(call: SelectionArguments) -> Selection:
         call=call,
         x=np.moveaxis(call.x, call.axis, -1),
         places=places,
+        where=None if call.where is None else np.moveaxis(call.where, call.axis, -1),
         temperature=None if temperature is None else np.squeeze(temperature, call.axis),
         out=np.empty(places.shape, call.dtype),
     )
@@ -181,15 +183,17 @@ def run_selection(selection: Selection) -> None:
     with np.errstate(all="ignore"):
         at_once = name is not None and readable(x, call.dtype)
         for block in blocks(x, call.dtype, at_once=at_once):
-            part = readied(x[block], None, call.dtype)
+            where = None if selection.where is None else selection.where[block]
+            part = readied(x[block], where, call.dtype)
             places = selection.places[block]
             t = None if selection.temperature is None else selection.temperature[block]
             if name is None:
-                y = softmax_formulas.log_softmax(part, None, t, 0)
+                y = softmax_formulas.log_softmax(part, where, t, 0)
                 selection.out[block] = np.take_along_axis(y, places, -1)
                 continue
             out = np.ascontiguousarray(selection.out[block])
-            _core.selected_log_softmax(name, bits(part), t, np.ascontiguousarray(places), bits(out))
+            places = np.ascontiguousarray(places)
+            _core.selected_log_softmax(name, bits(part), where, t, places, bits(out))
             selection.out[block] = out
 
 

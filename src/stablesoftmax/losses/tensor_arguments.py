@@ -81,12 +81,18 @@ def validate_loss(
 
 
 def validate_selection(
-    xp: Any, x: AnyArray, index: Any, axis: int = -1, *, temperature: Any = 1.0
+    xp: Any,
+    x: AnyArray,
+    index: Any,
+    axis: int = -1,
+    *,
+    where: Any = None,
+    temperature: Any = 1.0,
 ) -> SelectionTensors:
     """Check the arguments of selected_log_softmax before anything is computed."""
     real(xp, x, "x")
     axis = one_axis(axis, len(x.shape), "x")
-    softmax = validate(xp, x, axis, temperature=temperature)
+    softmax = validate(xp, x, axis, where=where, temperature=temperature)
     places = array(index, x, xp, "index")
     if name_of(places.dtype) not in INTEGERS:
         raise TypeError(f"index must be of an integer dtype, got {name_of(places.dtype)}")

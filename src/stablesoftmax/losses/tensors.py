@@ -100,13 +100,13 @@ def selected_log_softmax(x: AnyArray, index: Any, *args: Any, **options: Any) ->
     call = validate_selection(xp, x, index, *args, **options)
     with quiet(x):
         softmax, n = call.softmax, x.shape[call.softmax.axes[0]]
-        rows, _, temperature, _ = normalise(softmax)
+        rows, where, temperature, _ = normalise(softmax)
         places = as_rows(softmax, call.places)
         bad = (places < 0) | (places >= n)
         if 0 in x.shape or 0 in places.shape:
             y = xp.zeros_like(xp.astype(places, rows.dtype))
         else:
-            y = softmax_formulas.log_softmax(rows, None, temperature, 0, xp=xp)
+            y = softmax_formulas.log_softmax(rows, where, temperature, 0, xp=xp)
             y = xp.take_along_axis(y, xp.where(bad, 0, places), axis=-1)
         y = xp.astype(xp.where(bad, formulas.NAN, y), softmax.dtype)
         return y[..., 0] if call.single else xp.moveaxis(y, -1, softmax.axes[0])

@@ -2,24 +2,19 @@
 
 from __future__ import annotations  # or the annotations would load numpy.random
 
-from math import prod
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .._arrays.dtypes import is_bfloat16
 from .._arrays.tensors import floating as tensor_dtype
 from .._arrays.tensors import namespace
-from .._arrays.typing import Array
-from .._dispatch import every_array
-from ..functions.rows import Rows, normalise, probabilities
-from .arguments import Sampling, validate
+from .._dispatch import compiled_entry, every_array
+from .arguments import validate
+from .rows import normalise, run, wrap
 from .tensors import through_host
 
 __all__ = ["sample"]
-
-DRAWS = 2**17  # draws at a time: a few arrays of 1 MB
 
 
 def _sample_tensor(logits: Any, *args: Any, **options: Any) -> Any:
@@ -28,12 +23,14 @@ def _sample_tensor(logits: Any, *args: Any, **options: Any) -> Any:
     return through_host(sample, logits, args, options)
 
 
+@compiled_entry
 @every_array(_sample_tensor, result="rows")
 def sample(
     logits: ArrayLike,
     size: int | tuple[int, ...] | None = None,
     axis: int = -1,
     *,
+    where: ArrayLike | None = None,
     temperature: ArrayLike = 1.0,
     top_k: int | None = None,
     top_p: float | None = None,
@@ -52,6 +49,8 @@ def sample(
         Draw so many classes from each row, independently and with replacement; by default one.
     axis : int, default -1
         The axis that the classes lie on.
+    where : array_like of bool, optional
+        Broadcasts to `logits`. A class where it is False takes no part, whatever its logit holds.
     temperature : array_like, default 1.0
         T, by which the logits are divided: a number, or an array that broadcasts against `logits`
         with `axis` reduced to 1. 0 draws the maximum (of several, each is as likely), inf any
@@ -80,7 +79,8 @@ def sample(
         If `axis` is out of bounds.
     TypeError, ValueError
         If an argument is of a wrong kind, shape or value, or a row has no distribution: it holds
-        a NaN or several +inf, is -inf throughout, or is empty. Nothing has been drawn then.
+        a NaN or several +inf, is -inf throughout, is left out by `where`, or is empty. Nothing has
+        been drawn then.
 
     See Also
     --------
@@ -125,10 +125,11 @@ def sample(
     >>> sample([3.0, 2.0, 1.0, -np.inf], 5, top_k=1)
     array([0, 0, 0, 0, 0])
     """
-    call, sampling = validate(
+    call = validate(
         logits,
         size,
         axis,
+        where=where,
         temperature=temperature,
         top_k=top_k,
         top_p=top_p,
@@ -136,88 +137,5 @@ def sample(
         rng=rng,
     )
     rows = normalise(call)
-    draws = _run(rows, sampling)
-    return _wrap(draws, rows, sampling)
-
-
-def _run(rows: Rows, sampling: Sampling) -> NDArray[np.int64]:
-    """Draw (draws, *batch) indices; the last axis of a block is a row."""
-    count = prod(sampling.size)
-    draws = np.empty((count, *rows.batch), np.int64)
-    if not draws.size:
-        return draws
-    with np.errstate(all="ignore"):
-        for index, p, _ in probabilities(rows):
-            n = p.shape[-1]
-            weights = p.reshape(-1, n)
-            if sampling.top_k is not None:
-                _keep_top_k(weights, rows.x[index].reshape(-1, n), sampling.top_k)
-            if sampling.top_p is not None:
-                _keep_top_p(weights, sampling.top_p)
-            if sampling.min_p is not None:
-                _keep_min_p(weights, sampling.min_p)
-            drawn = _draw(weights, count, sampling.rng)
-            draws[:, *index] = np.moveaxis(drawn.reshape(*p.shape[:-1], count), -1, 0)
-    return draws
-
-
-def _wrap(draws: NDArray[np.int64], rows: Rows, sampling: Sampling) -> NDArray[np.int64]:
-    result = draws.reshape((*sampling.size, *rows.batch))
-    return result if result.ndim else result[()]
-
-
-def _keep_top_k(p: Array, x: Array, k: int) -> None:
-    """Judged by the logits: at T = inf, and where p rounds to 0, all p are the same."""
-    n = x.shape[-1]
-    if k < n:
-        x = x.astype(np.float32) if is_bfloat16(x.dtype) else x  # which NumPy cannot partition
-        least = np.partition(x, n - k, axis=-1)[:, n - k, None]
-        np.copyto(p, 0, where=x < least)
-
-
-def _keep_top_p(p: Array, top_p: float) -> None:
-    if top_p == 1:  # or small p, which vanish in the sum, would be cut off
-        return
-    falling = np.sort(p, axis=-1)[:, ::-1]
-    total = falling.cumsum(axis=-1)
-    last = (total < top_p * total[:, -1:]).sum(axis=-1, keepdims=True)
-    least = np.take_along_axis(falling, last, axis=-1)
-    np.copyto(p, 0, where=p < least)
-    surplus = np.flatnonzero((p > 0).sum(axis=-1) > last[:, 0] + 1)  # more tie than have a place
-    if surplus.size:
-        some = p[surplus]
-        ties = some == least[surplus]
-        places = last[surplus] + 1 - (some > least[surplus]).sum(axis=-1, keepdims=True)
-        p[surplus] = np.where(ties & (ties.cumsum(axis=-1) > places), 0, some)
-
-
-def _keep_min_p(p: Array, min_p: float) -> None:
-    np.copyto(p, 0, where=p < min_p * p.max(axis=-1, keepdims=True))
-
-
-def _draw(p: Array, count: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Draw `count` columns for each row of p, which is overwritten by its cumulative sum."""
-    n = p.shape[-1]
-    total = np.cumsum(p, axis=-1, out=p).ravel()
-    drawn = np.empty(len(p) * count, np.int64)
-    for start in range(0, drawn.size, DRAWS):
-        part = drawn[start : start + DRAWS]
-        first = np.arange(start, start + part.size) // count * n
-        # Below the row's total even where the uniform number is 1 - 2^-53.
-        target = rng.random(part.size) * total[first + (n - 1)]
-        part[...] = _count_up_to(target, total, first, n)
-    return drawn
-
-
-def _count_up_to(target: Array, total: Array, first: Array, n: int) -> Array:
-    """How many of the n rising `total` from `first` on are at most `target`, by bisection.
-
-    That is the first place to exceed the target, and a place of weight 0 exceeds none that the
-    place before it does not. The last one exceeds it always.
-    """
-    found = np.zeros_like(first)
-    step = 1 << n.bit_length()
-    while step := step >> 1:
-        probe = np.minimum(found + step, n) - 1
-        found += step * (total[first + probe] <= target)
-    return found
+    draws = run(rows)
+    return wrap(draws, rows)

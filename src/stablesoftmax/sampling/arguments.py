@@ -9,18 +9,22 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .._arrays.checks import axis_of, temperatures
-from .._arrays.dtypes import as_array, floating, wider
-from .._arrays.typing import Array
-from ..functions.arguments import SoftmaxArguments
+from .._arrays.checks import axis_of, mask_of, temperatures
+from .._arrays.dtypes import as_array, floating
+from .._arrays.typing import Array, DType
 
 if TYPE_CHECKING:
     from numpy.random import Generator
 
 
-class Sampling(NamedTuple):
-    """How many draws from each row, from which part of the distribution."""
+class SampleArguments(NamedTuple):
+    """What the caller asked for, all of it fit to be drawn."""
 
+    logits: Array
+    axis: int  # not negative
+    where: Array | None  # bool, of the shape of the logits
+    temperature: Array | None  # float64, of that shape with the axis reduced to 1
+    dtype: DType  # native, which the logits are read in
     size: tuple[int, ...]
     top_k: int | None
     top_p: float | None
@@ -33,46 +37,35 @@ def validate(
     size: int | tuple[int, ...] | None,
     axis: int,
     *,
+    where: ArrayLike | None,
     temperature: ArrayLike,
     top_k: int | None,
     top_p: float | None,
     min_p: float | None,
     rng: Generator | int | None,
-) -> tuple[SoftmaxArguments, Sampling]:
+) -> SampleArguments:
     """Check the arguments, and that every row has a distribution, before anything is drawn."""
     x = as_array(logits, "logits")
-    computed = wider(floating(x.dtype, "logits"), np.dtype(np.float64))
-    if computed.kind == "c":
+    dtype = floating(x.dtype, "logits")
+    if dtype.kind == "c":
         raise TypeError(f"logits must be real, got dtype {x.dtype}")
-    axes = (axis_of(axis, x.ndim),) if x.ndim else ()
-    batch = tuple(n for i, n in enumerate(x.shape) if i not in axes)
-    kept = tuple(1 if i in axes else n for i, n in enumerate(x.shape))
-    call = SoftmaxArguments(
-        x=x,
-        axes=axes,
-        where=None,
-        b=None,
+    axis = axis_of(axis, x.ndim) if x.ndim else 0
+    kept = tuple(1 if i == axis else n for i, n in enumerate(x.shape))
+    call = SampleArguments(
+        logits=x,
+        axis=axis,
+        where=mask_of(where, x.shape),
         temperature=temperatures(temperature, kept),
-        out=None,
-        shape=batch,
-        computed=computed,
-        dtype=np.dtype(np.int64),
-        sign_dtype=computed,
-        reduces=True,
-        return_sign=False,
-        undefined=0,
-        refuse_undefined=False,
-    )
-    sampling = Sampling(
+        dtype=dtype,
         size=_size(size),
         top_k=None if top_k is None else _integer(top_k, 1, "top_k must be None or an int >= 1"),
         top_p=None if top_p is None else _top_p(top_p),
         min_p=None if min_p is None else _min_p(min_p),
         rng=_generator(rng),
     )
-    if 0 not in (*sampling.size, *batch):
-        _refuse_rows(x if x.ndim else x[None], axes[0] if axes else 0)
-    return call, sampling
+    if 0 not in (*call.size, *kept):
+        _refuse_rows(np.atleast_1d(x), call.where, axis)
+    return call
 
 
 def _size(size: int | tuple[int, ...] | None) -> tuple[int, ...]:
@@ -132,27 +125,36 @@ def _shown(value: Any) -> str:
     return repr(value) if simple else type(value).__name__
 
 
-def _refuse_rows(x: Array, axis: int) -> None:
+def _refuse_rows(x: Array, where: Array | None, axis: int) -> None:
     """Raise for the first row that has no distribution; a row lies along `axis`."""
     if x.shape[axis] == 0:
         raise ValueError(
             f"logits must have something to draw, got shape {x.shape}, empty along axis {axis}"
         )
-    if x.dtype.kind in "iu":
-        return
     with np.errstate(all="ignore"):
-        top = np.asarray(x.max(axis))
-        infinite = (
-            np.count_nonzero(x == np.inf, axis) if np.any(top == np.inf) else np.zeros_like(top)
-        )
-        reasons = (
-            (np.isnan(top), "holds a NaN"),
-            (top == -np.inf, "is -inf throughout"),
-            (infinite > 1, "holds several +inf"),
-        )
+        reasons = (() if where is None else _left_out(where, axis)) + _undefined(x, where, axis)
     bad = np.any([rows for rows, _ in reasons], axis=0)
     if bad.any():
         row = np.unravel_index(bad.argmax(), bad.shape)
         reason = next(text for rows, text in reasons if rows[row])
         index = tuple(int(i) for i in row)
         raise ValueError(f"row {index} of logits has no distribution to draw from: it {reason}")
+
+
+def _left_out(where: Array, axis: int) -> tuple[tuple[Array, str], ...]:
+    return ((np.asarray(~np.atleast_1d(where).any(axis)), "is left out by where throughout"),)
+
+
+def _undefined(x: Array, where: Array | None, axis: int) -> tuple[tuple[Array, str], ...]:
+    if x.dtype.kind in "iu":
+        return ()
+    part = True if where is None else np.atleast_1d(where)
+    top = np.asarray(x.max(axis, where=part, initial=-np.inf))
+    infinite = np.zeros_like(top, np.intp)
+    if np.any(top == np.inf):
+        infinite = np.count_nonzero((x == np.inf) & part, axis)
+    return (
+        (np.isnan(top), "holds a NaN"),
+        (top == -np.inf, "is -inf throughout"),
+        (infinite > 1, "holds several +inf"),
+    )

@@ -22,6 +22,7 @@ def segment_softmax(
     *,
     indptr: ArrayLike | None = None,
     num_segments: int | None = None,
+    where: ArrayLike | None = None,
 ) -> NDArray[Any]:
     r"""Softmax of each group of rows: within a group, positive numbers that add up to 1.
 
@@ -40,6 +41,9 @@ def segment_softmax(
     num_segments : int, optional
         The number of groups, some of which may be empty: by default the largest id and 1, or
         ``len(indptr) - 1``.
+    where : array_like of bool, optional
+        Broadcastable to `x`. An entry where it is False takes no part, whatever it holds, and gets
+        0.
 
     Returns
     -------
@@ -66,7 +70,8 @@ def segment_softmax(
     ``softmax(x[segments == g], axis=0)``, and no more than the result and the offsets is
     allocated. Scattered ones are summed in float64, member after member, in a table of one to four
     numbers for each group and column: 1e7 float32 in 1e5 groups take two to five times as long.
-    Integers, foreign byte order and trailing axes that no view makes one are copied. longdouble
+    Integers, foreign byte order and trailing axes that no view makes one are copied, and so is what
+    is summed with `where`. longdouble
     and complex go group by group through NumPy.
 
     Tensors that need a gradient, JAX and array-API arrays come back as themselves: differentiable,
@@ -87,7 +92,7 @@ def segment_softmax(
     >>> segment_softmax([1.0, 1.0, 5.0, 5.0, 2.0], indptr=[0, 2, 3, 5])
     array([0.5       , 0.5       , 1.        , 0.95257413, 0.04742587])
     """
-    call = validate(x, segments, indptr, num_segments)
+    call = validate(x, segments, indptr, num_segments, where)
     groups = normalise(call)
     run(_core.SOFTMAX, groups)
     return wrap(groups)
@@ -100,6 +105,7 @@ def segment_log_softmax(
     *,
     indptr: ArrayLike | None = None,
     num_segments: int | None = None,
+    where: ArrayLike | None = None,
 ) -> NDArray[Any]:
     r"""Logarithm of the softmax of each group of rows.
 
@@ -118,6 +124,9 @@ def segment_log_softmax(
     num_segments : int, optional
         The number of groups, some of which may be empty: by default the largest id and 1, or
         ``len(indptr) - 1``.
+    where : array_like of bool, optional
+        Broadcastable to `x`. An entry where it is False takes no part, whatever it holds, and gets
+        -inf.
 
     Returns
     -------
@@ -151,7 +160,7 @@ def segment_log_softmax(
     >>> segment_log_softmax([0.0, 7.0, -40.0], [0, 1, 0])
     array([-4.24835426e-18,  0.00000000e+00, -4.00000000e+01])
     """
-    call = validate(x, segments, indptr, num_segments)
+    call = validate(x, segments, indptr, num_segments, where)
     groups = normalise(call)
     run(_core.LOG_SOFTMAX, groups)
     return wrap(groups)
@@ -164,6 +173,7 @@ def segment_logsumexp(
     *,
     indptr: ArrayLike | None = None,
     num_segments: int | None = None,
+    where: ArrayLike | None = None,
 ) -> NDArray[Any]:
     r"""Logarithm of the sum of exponentials of each group of rows.
 
@@ -182,6 +192,8 @@ def segment_logsumexp(
     num_segments : int, optional
         The number of groups, some of which may be empty: by default the largest id and 1, or
         ``len(indptr) - 1``.
+    where : array_like of bool, optional
+        Broadcastable to `x`. An entry where it is False is no part of any sum, whatever it holds.
 
     Returns
     -------
@@ -216,7 +228,7 @@ def segment_logsumexp(
     >>> segment_logsumexp([1.0, 1000.0, 1.0, 1000.0], [0, 2, 0, 2], num_segments=4)
     array([   1.69314718,          -inf, 1000.69314718,          -inf])
     """
-    call = validate(x, segments, indptr, num_segments)
+    call = validate(x, segments, indptr, num_segments, where)
     groups = normalise(call, reduces=True)
     run(_core.LOGSUMEXP, groups)
     return wrap(groups)

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, NoReturn
 import numpy as np
 from numpy.typing import ArrayLike
 
+from .._arrays.checks import mask_of
 from .._arrays.dtypes import as_array, floating
 from .._arrays.typing import Array
 
@@ -21,6 +22,7 @@ class SegmentArguments(NamedTuple):
     segments: Array | None  # contiguous int32 or int64, one for each row of x, below num_segments
     indptr: Array | None  # contiguous int64, num_segments + 1 of them, ascending from 0 to len(x)
     num_segments: int
+    where: Array | None  # bool, of x's shape
     dtype: np.dtype[Any]  # of the result; native
 
 
@@ -29,17 +31,18 @@ def validate(
     segments: ArrayLike | None,
     indptr: ArrayLike | None,
     num_segments: int | None,
+    where: ArrayLike | None,
 ) -> SegmentArguments:
     """Check the arguments of all three functions before anything is written."""
     x = as_array(x, "x")
     dtype = floating(x.dtype, "x")
     has_groups(x.shape, segments, indptr)
-    count = count_of(num_segments)
+    count, mask = count_of(num_segments), mask_of(where, x.shape)
     if indptr is not None:
         offsets = offsets_of(indptr, len(x), count)
-        return SegmentArguments(x, None, offsets, len(offsets) - 1, dtype)
+        return SegmentArguments(x, None, offsets, len(offsets) - 1, mask, dtype)
     ids, count = ids_of(segments, x.shape, count)
-    return SegmentArguments(x, ids, None, count, dtype)
+    return SegmentArguments(x, ids, None, count, mask, dtype)
 
 
 def has_groups(shape: tuple[int, ...], segments: Any, indptr: Any) -> None:

@@ -61,31 +61,42 @@ def _run_kernel(op: int, name: KernelName, groups: Groups) -> None:
     else:
         assert call.segments is not None
         _core.apply_segments(op, name, *arrays, call.segments, call.num_segments)
-    if op == _core.LOGSUMEXP and shift is not None:
+    if op != _core.LOGSUMEXP and call.where is not None:
+        np.copyto(out, 0 if op == _core.SOFTMAX else -np.inf, where=~call.where)
+    elif op == _core.LOGSUMEXP and shift is not None:
         np.add(out, shift, out=out)
 
 
 def _stage(groups: Groups, place: Array | None) -> tuple[Array, Array | None]:
     """Return x as the kernels can read it, copied (to `place`) if it must be.
 
-    The second is what was taken off each group, or None: as in `rows`, integers beyond 2**52
-    are replaced by their exact distance to the group's maximum.
+    What takes no part is -inf in the copy. The second is what was taken off each group, or None:
+    as in `rows`, integers beyond 2**52 are replaced by their exact distance to the group's maximum.
     """
     call, x = groups.call, groups.call.x
-    if ready(x, call.dtype, groups.columns):
+    if call.where is None and ready(x, call.dtype, groups.columns):
         return x, None
     if place is None:
         place = np.empty(x.shape, call.dtype)
+    shift = None
     if fits_exactly(x):
         np.copyto(place, x)
-        return place, None
-    group, info = _ids(call), np.iinfo(x.dtype)
+    else:
+        shift = _distances(call, place)
+    if call.where is not None:
+        np.copyto(place, -np.inf, where=~call.where)
+    return place, shift
+
+
+def _distances(call: SegmentArguments, place: Array) -> Array:
+    """Write large integers as their distance to the maximum of their group, which is returned."""
+    x, group, info = call.x, _ids(call), np.iinfo(call.x.dtype)
     high = np.full((call.num_segments, *x.shape[1:]), info.min, info.dtype)
     low = np.full(high.shape, info.max, info.dtype)
-    np.maximum.at(high, group, x)
-    np.minimum.at(low, group, x)
-    shift = below(x, high, low, place, group)
-    return place, shift
+    part = True if call.where is None else call.where
+    np.maximum.at(high, group, np.where(part, x, info.dtype.type(info.min)))
+    np.minimum.at(low, group, np.where(part, x, info.dtype.type(info.max)))
+    return below(x, high, low, place, group)
 
 
 def _ids(call: SegmentArguments) -> Array:
@@ -99,14 +110,16 @@ def _run_formulas(op: int, groups: Groups) -> None:
     """Group by group, each as rows that lie along the last axis."""
     call = groups.call
     x, out = (merge(a, groups.columns) for a in (call.x, groups.out))
+    where = None if call.where is None else merge(call.where, groups.columns)
     ids = _ids(call)
     order = np.argsort(ids, kind="stable")
     ends = np.cumsum(np.bincount(ids, minlength=call.num_segments))[: call.num_segments]
     for group, (start, stop) in enumerate(itertools.pairwise([0, *ends])):
         members = order[start:stop]
         rows = x[members].astype(call.dtype).T
+        kept = None if where is None else where[members].T
         if op == _core.LOGSUMEXP:
-            out[group] = softmax_formulas.logsumexp(rows, None, None)
+            out[group] = softmax_formulas.logsumexp(rows, kept, None)
         else:
             name = "softmax" if op == _core.SOFTMAX else "log_softmax"
-            out[members] = getattr(softmax_formulas, name)(rows, None, None, 0).T
+            out[members] = getattr(softmax_formulas, name)(rows, kept, None, 0).T

@@ -15,6 +15,7 @@ from .._arrays.tensors import (
     indices,
     known,
     library,
+    mask_of,
     name_of,
 )
 from .._arrays.typing import AnyArray
@@ -41,12 +42,19 @@ class SegmentTensors(NamedTuple):
         AnyArray | None
     )  # which rows are in no group of the caller's, but in one more; None: none
     num_segments: int
+    where: AnyArray | None  # bool, of x's shape
     computed: Any  # at least as wide as the input
     dtype: Any  # of the result
 
 
 def validate(
-    xp: Any, x: AnyArray, segments: Any = None, *, indptr: Any = None, num_segments: Any = None
+    xp: Any,
+    x: AnyArray,
+    segments: Any = None,
+    *,
+    indptr: Any = None,
+    num_segments: Any = None,
+    where: Any = None,
 ) -> SegmentTensors:
     """Check the arguments of all three functions before anything is computed.
 
@@ -67,9 +75,8 @@ def validate(
     if not checked:
         stray = (ids < 0) | (ids >= count)
         ids = xp.where(stray, count, ids)
-    return SegmentTensors(
-        xp, x, ids, count if checked else count + 1, stray, count, computed, dtype
-    )
+    number, mask = count if checked else count + 1, mask_of(where, x, xp)
+    return SegmentTensors(xp, x, ids, number, stray, count, mask, computed, dtype)
 
 
 def _segments(xp: Any, x: AnyArray, segments: Any, count: int | None) -> tuple[AnyArray, int, bool]:

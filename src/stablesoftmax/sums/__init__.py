@@ -98,7 +98,7 @@ def _rounded_mean(call: MeanArguments, total: Any) -> Any:
 
 @compiled_entry
 @every_array(tensors.logcumsumexp, result="like")
-def logcumsumexp(x: ArrayLike, axis: int = -1) -> Any:
+def logcumsumexp(x: ArrayLike, axis: int = -1, *, where: ArrayLike | None = None) -> Any:
     r"""Logarithm of the cumulative sum of exponentials.
 
     .. math:: y_i = \log \sum_{j \le i} e^{x_j}
@@ -109,6 +109,8 @@ def logcumsumexp(x: ArrayLike, axis: int = -1) -> Any:
         Exponents, of any shape and real dtype that `softmax` takes. Never written to.
     axis : int, default -1
         The axis along which they are summed.
+    where : array_like of bool, optional
+        Broadcastable to `x`. An entry where it is False is no part of any sum, whatever it holds.
 
     Returns
     -------
@@ -144,7 +146,7 @@ def logcumsumexp(x: ArrayLike, axis: int = -1) -> Any:
     >>> logcumsumexp([0.0, 0.0, 10.0])
     array([ 0.        ,  0.69314718, 10.0000908 ])
     """
-    call = validate_scan(x, axis)
+    call = validate_scan(x, axis, where=where)
     out = np.empty_like(call.x, call.dtype, subok=False)
     _run_scan(call, out)
     return out
@@ -153,12 +155,16 @@ def logcumsumexp(x: ArrayLike, axis: int = -1) -> Any:
 def _run_scan(call: ScanArguments, out: Array) -> None:
     """Compute the rows: all at once, or in blocks where they must be copied first."""
     x, y = np.moveaxis(call.x, call.axis, -1), np.moveaxis(out, call.axis, -1)
+    where = None if call.where is None else np.moveaxis(call.where, call.axis, -1)
     name, whole = kernel_name(call.dtype), call.x.dtype.kind in "iu"
     with np.errstate(all="ignore"):
         at_once = name is not None and readable(x, call.dtype)
         for part in blocks(x, call.dtype, at_once=at_once):
+            mask = None if where is None else where[part]
             if name is None:
-                np.logaddexp.accumulate(x[part].astype(call.dtype), axis=-1, out=y[part])
+                wide = x[part].astype(call.dtype)
+                wide = wide if mask is None else np.where(mask, wide, -np.inf)
+                np.logaddexp.accumulate(wide, axis=-1, out=y[part])
                 continue
             ready = x[part].astype(call.dtype) if whole else readied(x[part], None, call.dtype)
-            _core.logcumsumexp(name, bits(ready), bits(y[part]))
+            _core.logcumsumexp(name, bits(ready), mask, bits(y[part]))

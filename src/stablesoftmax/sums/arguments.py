@@ -28,6 +28,7 @@ class ScanArguments(NamedTuple):
 
     x: Array
     axis: int  # not negative
+    where: Array | None  # bool, of x's shape
     dtype: DType
 
 
@@ -53,7 +54,12 @@ def validate_mean(
     )
 
 
-def validate_scan(x: ArrayLike, axis: int) -> ScanArguments:
+def validate_scan(x: ArrayLike, axis: int, *, where: ArrayLike | None) -> ScanArguments:
     """Check the arguments of logcumsumexp before anything is computed."""
     x = as_array(x, "x")
-    return ScanArguments(x=x, axis=one_axis(axis, x.ndim, "x"), dtype=real(x.dtype, "x"))
+    return ScanArguments(
+        x=x,
+        axis=one_axis(axis, x.ndim, "x"),
+        where=mask_of(where, x.shape),
+        dtype=real(x.dtype, "x"),
+    )

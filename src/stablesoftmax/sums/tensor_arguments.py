@@ -10,7 +10,7 @@ from .._arrays.typing import AnyArray
 from ..functions.tensor_arguments import TensorArguments, validate
 
 
-def validate_scan(xp: Any, x: AnyArray, axis: int = -1) -> TensorArguments:
+def validate_scan(xp: Any, x: AnyArray, axis: int = -1, *, where: Any = None) -> TensorArguments:
     """Check the arguments of logcumsumexp before anything is computed."""
     real(xp, x, "x")
-    return validate(xp, x, one_axis(axis, len(x.shape), "x"))
+    return validate(xp, x, one_axis(axis, len(x.shape), "x"), where=where)

@@ -38,5 +38,8 @@ def logcumsumexp(x: AnyArray, *args: Any, **options: Any) -> AnyArray:
     xp = namespace(x)
     call = validate_scan(xp, x, *args, **options)
     with quiet(x):
-        rows = as_rows(call, xp.astype(x, call.computed))
+        x = xp.astype(x, call.computed)
+        if call.where is not None:
+            x = xp.where(call.where, x, -formulas.INF)
+        rows = as_rows(call, x)
         return spread(call, xp.astype(formulas.logcumsumexp(rows, xp=xp), call.dtype))
