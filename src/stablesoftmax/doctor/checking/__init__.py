@@ -1,0 +1,136 @@
+"""`check`: which causes stand in source, read and never run.
+
+Expressions become values, so that the rules see what is computed and not how it is spelled
+(`values`, `evaluating`, `calling`, over the libraries' `idioms`); statements are walked once, each
+branch and each function by itself (`walking`, `environment`); `rules` hold each division, logarithm
+and loss against the catalogue (`exponents`, `probabilities`). What is unknown is never reported.
+"""
+
+import ast
+import os
+import warnings
+from collections.abc import Sequence
+
+from ..findings import Finding
+from ..reporting import Report
+from .files import STDIN, Unread, found_files, is_worth_reading, read_bytes, read_source
+from .notebooks import Notebook, NotebookError, parsed, read_notebook
+from .reading import findings, found_in
+from .suppression import Baseline, is_silenced, wanted_codes
+
+__all__ = ["check", "checked_text"]
+
+
+def check(
+    paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    *,
+    select: Sequence[str] = (),
+    ignore: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+    baseline: str | os.PathLike[str] | None = None,
+) -> Report:
+    """Read Python files and notebooks, and name the causes that stand in them.
+
+    Nothing of them is executed. ``# noqa: SMX001`` on a line silences that code there, ``# noqa``
+    all.
+
+    Parameters
+    ----------
+    paths : path or sequence of paths
+        Files and folders; "-" is the standard input.
+    select : sequence of str, optional
+        The codes to report, such as "SMX004", or beginnings such as "SMX00"; by default all that
+        can be read: SMX001 to SMX013, SMX016, SMX022 and SMX023.
+    ignore : sequence of str, optional
+        The codes to leave out.
+    exclude : sequence of str, optional
+        Patterns of files and folders to leave out, such as "tests" or "*/vendored/*".
+    baseline : path, optional
+        A file of known findings, which ``stablesoftmax check --write-baseline FILE`` made.
+
+    Returns
+    -------
+    Report
+        The findings by file and line. What could not be read stands in its notes.
+
+    Raises
+    ------
+    ValueError
+        For a code that is none, or a baseline that is none.
+    OSError
+        For a path that is not there.
+
+    Examples
+    --------
+    >>> import tempfile, pathlib
+    >>> from stablesoftmax.doctor import check
+    >>> file = pathlib.Path(tempfile.mkdtemp(), "layers.py")
+    >>> _ = file.write_text("import numpy as np\\ndef f(x): return np.exp(x) / np.exp(x).sum()\\n")
+    >>> print(check(file).findings[0])
+    SMX001 unshifted-exp, error: exp is not shifted by the maximum before it is divided by its sum
+    """
+    given = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
+    names = [os.fspath(path) for path in given]
+    wanted = wanted_codes(_listed("select", select), _listed("ignore", ignore))
+    for name in names:
+        if name != STDIN and not os.path.exists(name):
+            raise FileNotFoundError(f"no such file or folder: {name}")
+    known = None if baseline is None else Baseline(baseline)
+    found: list[Finding] = []
+    notes: list[str] = []
+    for name in found_files(names, exclude):
+        try:
+            found += checked_text(read_bytes(name), name, notes)
+        except Unread as error:
+            notes.append(f"{name} is not read: {error}")
+    kept = [f for f in found if f.code in wanted and not (known and known.knows(f))]
+    return Report(kept, tool="check", notes=notes)
+
+
+def checked_text(data: bytes, name: str, notes: list[str]) -> list[Finding]:
+    """The findings in the bytes of one file that no `# noqa` silences.
+
+    Raises
+    ------
+    Unread
+        Where it is no source, or no notebook.
+    """
+    notebook: Notebook | None = None
+    filename = "<stdin>" if name == STDIN else name
+    if name.endswith(".ipynb"):
+        try:
+            notebook = read_notebook(data)
+        except NotebookError as error:
+            raise Unread(str(error)) from error
+        notes += [f"{name} is not read in {line}" for line in notebook.unread]
+        text = notebook.text
+    elif is_worth_reading(data):
+        text = read_source(data).text
+    else:
+        return []
+    tree = _tree(text, notebook is not None)
+    lines = text.splitlines()
+    found = found_in(tree)
+    spoken = [
+        (code, node)
+        for code, node in found
+        if "noqa" not in text or not is_silenced(lines[node.lineno - 1 : node.end_lineno], code)  # type: ignore[attr-defined]
+    ]
+    return list(findings(spoken, tree, text, filename, notebook)) if spoken else []
+
+
+def _tree(text: str, is_notebook: bool) -> ast.Module:
+    try:
+        with warnings.catch_warnings():  # of invalid escapes in the file that is read
+            warnings.simplefilter("ignore")
+            return parsed(text) if is_notebook else ast.parse(text)
+    except SyntaxError as error:
+        raise Unread(f"line {error.lineno}: {error.msg}") from error
+    except (ValueError, RecursionError, MemoryError) as error:  # a null byte; nested too deeply
+        raise Unread(str(error) or type(error).__name__) from error
+
+
+def _listed(option: str, codes: Sequence[str]) -> Sequence[str]:
+    if isinstance(codes, str):
+        raise TypeError(f"{option} must be a sequence of codes such as ['SMX004'], got {codes!r}")
+    return codes

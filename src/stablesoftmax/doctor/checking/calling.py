@@ -1,0 +1,496 @@
+"""Calls as values: the libraries' functions and methods, layers, the module's own functions."""
+
+import ast
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from .environment import Function, Scope, dotted
+from .evaluating import Evaluator
+from .idioms import ARRAY_ROOTS, FUNCTIONS, LAYERS, METHODS, REDUCTIONS, dtype_named
+from .values import NO_AXIS, UNKNOWN_AXIS, Value, number
+
+__all__ = ["Arguments", "Calls"]
+
+_AXES = ("axis", "dim", "axes", "reduction_indices")
+_KEEP = ("keepdims", "keepdim", "keep_dims")
+_ARRAYS = ("x", "a", "input", "input_tensor", "logits", "tensor", "X", "z", "inputs", "arr", "x1")
+_SECONDS = ("x2", "other", "y", "b", "value", "divisor")
+_SEQUENCES = {"list", "tuple", "sorted", "reversed", "iter", "set"}
+_DEEPEST = 3  # calls of the module's own functions in one another
+_LARGEST = 1500  # nodes of a function that is read again for a call
+_MOST_NODES = 100_000  # that are read again in one file
+
+
+@dataclass(slots=True)
+class Arguments:
+    """What a call is given; `complete` is False where a star hides some of it."""
+
+    positional: Sequence[Value]
+    named: dict[str, Value]
+    complete: bool
+
+    def get(self, names: tuple[str, ...], position: int | None = None) -> Value | None:
+        """An argument by its keyword, or by its position."""
+        for name in names:
+            if name in self.named:
+                return self.named[name]
+        if position is not None and position < len(self.positional):
+            return self.positional[position]
+        return None
+
+
+class Calls(Evaluator):
+    """Give calls their values."""
+
+    def __init__(self, values, rules) -> None:  # type: ignore[no-untyped-def]
+        super().__init__(values, rules)
+        self._depth: list[Function] = []
+        self._read_again = 0
+        self._memory: dict[tuple[object, ...], tuple[Value, set[tuple[str, ast.AST]]]] = {}
+        self.inner_found: list[set[tuple[str, ast.AST]]] = []
+
+    def call(self, node: ast.Call, scope: Scope) -> Value:
+        """The value of a call."""
+        arguments = self._arguments(node, scope)
+        function = node.func
+        if isinstance(function, ast.Attribute):
+            name = dotted(function)
+            known = scope.get(name) if name else None
+            if known is not None:
+                return self._applied(known, arguments, node, scope)
+            base = self.value(function.value, scope)  # once: a chain of n methods is read n times
+            value = self._method(base, function.attr, arguments, node, scope)
+            if value is not None:
+                if function.attr.endswith("_") and function.attr in FUNCTIONS:  # in place
+                    self.rules.written(base, value, node)
+                    self.rebind(function.value, value, scope)
+                return value
+            return self._applied(self.attribute(base, function.attr), arguments, node, scope)
+        return self._applied(self.value(function, scope), arguments, node, scope)
+
+    def rebind(self, target: ast.AST, value: Value, scope: Scope) -> None:
+        """An array was written to in place: its name stands for the new numbers."""
+        raise NotImplementedError
+
+    def body(self, function: Function, inner: Scope) -> Value:
+        """What a function's body returns, in a scope that binds its parameters."""
+        raise NotImplementedError
+
+    def _arguments(self, node: ast.Call, scope: Scope) -> Arguments:
+        complete = all(not isinstance(a, ast.Starred) for a in node.args) and all(
+            word.arg for word in node.keywords
+        )
+        positional = [self.value(a, scope) for a in node.args]
+        named = {word.arg or "**": self.value(word.value, scope) for word in node.keywords}
+        return Arguments(positional, named, complete)
+
+    # Methods
+
+    def _method(
+        self, base: Value, name: str, arguments: Arguments, node: ast.Call, scope: Scope
+    ) -> Value | None:
+        if base.op == "name":
+            return self._ufunc_method(base, name, arguments)
+        if base.op == "instance":
+            method = base.data[0].methods.get(name)
+            if method is not None:
+                return self.inlined(method, arguments, base)
+            known = base.data[0].attributes.get(name)
+            return None if known is None else self._applied(known, arguments, node, scope)
+        if base.op == "layer":
+            if name == "add" and arguments.positional:
+                layer = self.make("layer", *base.args, arguments.positional[0], data=base.data)
+                self.rebind(node.func.value, layer, scope)  # type: ignore[attr-defined]
+            if name == "compile":
+                self.rules.compiled(base, arguments, node)
+            if name in ("forward", "call", "__call__", "predict", "predict_proba"):
+                return self._applied(base, arguments, node, scope)
+            return self.values.fresh("unknown")
+        if name in (
+            "items",
+            "values",
+            "keys",
+            "append",
+            "index_add_",
+            "scatter_add_",
+            "scatter_add",
+        ):
+            return self._container_method(base, name, arguments, node, scope)
+        if name in METHODS or name in REDUCTIONS:
+            if name in ("softmax", "log_softmax") and "torch" not in self.imported:
+                return None
+            inner = Arguments([base, *arguments.positional], arguments.named, arguments.complete)
+            return self.operation_called(name, inner, node, scope, method=True)
+        return None
+
+    def _ufunc_method(self, base: Value, name: str, arguments: Arguments) -> Value | None:
+        """`np.add.reduce`, whose axis is the first if none is given."""
+        ufunc = str(base.data[0]).rpartition(".")[2]
+        kinds = {"add": "sum", "maximum": "max", "minimum": "min"}
+        if name != "reduce" or ufunc not in (*kinds, "logaddexp") or not arguments.positional:
+            return None
+        axis = self._axis(arguments.get(_AXES, 1)) if arguments.get(_AXES, 1) else 0
+        if ufunc == "logaddexp":
+            return self.make("logsumexp", arguments.positional[0], data=(axis,))
+        keep = self._kept(arguments.get(_KEEP, 4))
+        return self.make("reduce", arguments.positional[0], data=(kinds[ufunc], axis, keep, ""))
+
+    def _container_method(
+        self, base: Value, name: str, arguments: Arguments, node: ast.Call, scope: Scope
+    ) -> Value:
+        assert isinstance(node.func, ast.Attribute)
+        if name in ("items", "values", "keys"):
+            if name == "items":
+                return self.make("counted", base)
+            return base if name == "values" else self.values.fresh("unknown")
+        if name == "append" and len(arguments.positional) == 1:
+            element = self.make("list", arguments.positional[0])
+            self.rebind(node.func.value, element, scope)
+        elif len(arguments.positional) == 3:  # sums.scatter_add_(0, index, e)
+            added = arguments.positional[2]
+            summed = self.make("reduce", added, data=("sum", "segments", True, ""))
+            if name.endswith("_"):
+                self.rebind(node.func.value, summed, scope)
+            return summed
+        return self.values.fresh("unknown")
+
+    # Functions
+
+    def _applied(
+        self, function: Value, arguments: Arguments, node: ast.Call, scope: Scope
+    ) -> Value:
+        match function.op:
+            case "function":
+                return self.inlined(self.functions[function.data[0]], arguments)
+            case "class":
+                return self.make("instance", data=function.data)
+            case "instance":
+                methods = function.data[0].methods
+                for name in ("forward", "__call__", "call"):
+                    if name in methods:
+                        return self.inlined(methods[name], arguments, function)
+            case "layer":
+                return self._layer_called(function, arguments, node)
+            case "name":
+                name = str(function.data[0])
+                value = self._library(name, arguments, node, scope)
+                return value or self._unknown_call(name, arguments)
+        return self._unknown_call(function.name or "", arguments, function)
+
+    def _unknown_call(self, name: str, arguments: Arguments, *function: Value) -> Value:
+        if "rand" in name or "sample" in name or "choice" in name or "pop" in name:
+            return self.values.fresh("call", *arguments.positional, data=(name,))
+        named = tuple(sorted(arguments.named.items(), key=lambda item: item[0]))
+        return self.make("call", *arguments.positional, data=(name, function, named))
+
+    def _library(
+        self, name: str, arguments: Arguments, node: ast.Call, scope: Scope
+    ) -> Value | None:
+        root, _, _ = name.partition(".")
+        last = name.rpartition(".")[2]
+        if root not in ARRAY_ROOTS:
+            return None
+        if root == "builtins":
+            return self._builtin(last, arguments, node)
+        if last in LAYERS and last[0].isupper():
+            kind = LAYERS[last]
+            inner = arguments.positional
+            if kind == "sequential":
+                inner = [layer for a in inner for layer in (a.args if a.op == "tuple" else (a,))]
+                return self.make("layer", *inner, data=(kind, None))
+            axis = self._axis(arguments.get(_AXES, 0)) if kind != "logit_loss" else None
+            return self.make("layer", data=(kind, axis))
+        if last in ("Dense", "Activation") and root in ("tensorflow", "keras", "tf_keras"):
+            activation = arguments.get(("activation",), 0 if last == "Activation" else 1)
+            softmax = activation is not None and activation.data[:1] in (
+                ("softmax",), ("tensorflow.nn.softmax",), ("keras.activations.softmax",),
+            )  # fmt: skip
+            return self.make("layer", data=("softmax" if softmax else "dense", -1))
+        if last.endswith(("Crossentropy", "CrossEntropy", "crossentropy")):
+            self.rules.loss_called(last, arguments, node)
+        return self.operation_called(last, arguments, node, scope, library=name)
+
+    def _builtin(self, name: str, arguments: Arguments, node: ast.Call) -> Value | None:
+        given = arguments.positional
+        if not given:
+            return None
+        if name in ("sum", "max", "min") and len(given) == 1:
+            return self.make("reduce", given[0], data=(name, NO_AXIS, True, "builtin"))
+        if name in _SEQUENCES or name == "float":
+            return self.make("copy", given[0])
+        if name == "map" and len(given) == 2:
+            inner = Arguments([self.each(given[1])], {}, True)
+            return self.make("list", self._applied(given[0], inner, node, Scope()))
+        if name in ("zip", "enumerate"):
+            return self.make("zipped" if name == "zip" else "counted", *given)
+        if name in ("abs", "round", "int", "pow"):
+            return self.make("call", *given, data=(name, (), ()))
+        return None
+
+    def operation_called(
+        self,
+        name: str,
+        arguments: Arguments,
+        node: ast.Call,
+        scope: Scope,
+        method: bool = False,
+        library: str = "",
+    ) -> Value | None:
+        """A function of a library, or a method of an array, as an operation; None if unknown."""
+        if library:
+            self.rules.loss_called(name, arguments, node)
+        array = arguments.get(_ARRAYS, 0)
+        if array is None:
+            return None
+        if REDUCTIONS.get(name):
+            value = self._reduction(name, array, arguments, node, method, library)
+        elif name in FUNCTIONS:
+            value = self._function(FUNCTIONS[name], name, array, arguments, node, method)
+        else:
+            return None
+        if (out := arguments.named.get("out")) is not None and value is not None:
+            for word in node.keywords:
+                if word.arg == "out":
+                    self.rules.written(out, value, node)
+                    self.rebind(word.value, value, scope)
+        return value
+
+    def _function(
+        self, op: str, name: str, array: Value, arguments: Arguments, node: ast.Call, method: bool
+    ) -> Value | None:
+        second = arguments.get(_SECONDS, 1)
+        make = self.make
+        if "axis" in arguments.named and op in ("add", "sub", "mul", "div", "neg"):
+            return None  # a pandas frame's, which aligns by labels
+        match op:
+            case "exp":
+                self.rules.exponential(array, node)
+                return make("exp", array)
+            case "log":
+                self.rules.logarithm(array, node)
+                return make("log", array)
+            case "softmax" | "log_softmax" | "logsumexp":
+                axis = arguments.get(_AXES, 1)
+                return make(op, array, data=(UNKNOWN_AXIS if axis is None else self._axis(axis),))
+            case "add" | "sub" | "mul" | "div" | "matmul":
+                if second is None:
+                    return None
+                return self.operation(op, array, second, node)
+            case "neg" | "isnan":
+                return make(op, array)
+            case "reciprocal":
+                return self.operation("div", self.values.const(1), array, node)
+            case "clip" | "floor" | "ceiling":
+                return self._clipped(op, array, arguments)
+            case "where":
+                if len(arguments.positional) != 3:
+                    return make("call", *arguments.positional, data=("where", (), ()))
+                condition, chosen, other = arguments.positional
+                self.rules.chosen(condition, chosen, other, node)
+                return make("where", chosen, other, condition)
+            case "masked_fill" if len(arguments.positional) > 2 or "value" in arguments.named:
+                filled = arguments.get(("value",), 2)
+                assert filled is not None
+                return make("where", array, filled, arguments.get(("mask",), 1) or array)
+            case "hide":
+                self.rules.hidden(array, node)
+                return make("copy", array)
+            case "cast" | "cast_by_name":
+                return self._cast(op, name, array, arguments, node)
+            case "same":
+                return array
+            case "copy" | "view":
+                return make(op, array)
+            case "transpose":
+                return make("view", array, data=("transpose",))
+            case "index":
+                index = arguments.get(("index", "indices"), 1)
+                return make("index", array, *([index] if index else []))
+            case "buffer":
+                return self._buffer(name, arguments)
+            case "joined":
+                return self._joined(array)
+        return None
+
+    def _joined(self, array: Value) -> Value:
+        if array.op == "tuple" and array.args:
+            return self.make("joined", *array.args)
+        return self.make("copy", array)
+
+    def _clipped(self, op: str, array: Value, arguments: Arguments) -> Value | None:
+        low = high = None
+        if op == "clip":
+            low = arguments.get(("min", "a_min", "min_value", "clip_value_min"), 1)
+            high = arguments.get(("max", "a_max", "max_value", "clip_value_max"), 2)
+        else:
+            bound = arguments.get(("min", "max", *_SECONDS), 1)
+            if bound is not None and number(bound) is None and number(array) is not None:
+                array, bound = bound, array  # np.maximum(1e-9, p)
+            low, high = (bound, None) if op == "floor" else (None, bound)
+        none = self.values.const(None)
+        if op != "clip" and number(low or high or none) is None and not _constant_name(low or high):
+            return self.make("call", array, low or high or none, data=("maximum", (), ()))
+        return self.make("clip", array, low or none, high or none)
+
+    def _cast(
+        self, op: str, name: str, array: Value, arguments: Arguments, node: ast.Call
+    ) -> Value:
+        dtype = name if op == "cast_by_name" else ""
+        if op == "cast":
+            given = arguments.get(("dtype",), 1)
+            if given is not None:
+                dtype = str(given.data[0]) if given.op in ("name", "const") else "?"
+        if not dtype:
+            return array if name in ("asarray", "to", "asanyarray") else self.make("copy", array)
+        kind = "float32" if name == "float" else dtype_named(dtype.removeprefix("builtins."))
+        if not kind:
+            return self.make("copy", array)
+        self.rules.cast(array, kind, node)
+        return self.make("cast", array, data=(kind,))
+
+    def _buffer(self, name: str, arguments: Arguments) -> Value:
+        given = arguments.get(("dtype",), 2 if name.startswith("full") else 1)
+        dtype = str(given.data[0]) if given is not None and given.op in ("name", "const") else ""
+        kind = dtype_named(dtype.removeprefix("builtins.")) if dtype not in ("", "None") else ""
+        return self.values.fresh("buffer", data=(kind,))
+
+    # Reductions
+
+    def _reduction(
+        self,
+        name: str,
+        array: Value,
+        arguments: Arguments,
+        node: ast.Call,
+        method: bool,
+        library: str,
+    ) -> Value | None:
+        kind = REDUCTIONS[name]
+        if "segment" in name or "scatter" in name:
+            return self.make("reduce", array, data=(kind, "segments", True, ""))
+        if kind == "sum" and "b" in arguments.named:
+            return None
+        position, kept = (
+            (1, 2) if ("torch" in self.imported or name.startswith("reduce_")) else (1, 4)
+        )
+        axis_value = arguments.get(_AXES, position)
+        axis = NO_AXIS if axis_value is None else self._axis(axis_value)
+        if not arguments.complete:
+            axis = UNKNOWN_AXIS
+        if (
+            (
+                kind in ("max", "min")
+                and method is False
+                and "torch" in library
+                and axis_value is not None
+            )
+            and axis_value.op not in ("const", "neg")
+            and "dim" not in arguments.named
+        ):
+            return self.make("call", array, axis_value, data=("maximum", (), ()))
+        keep = self._kept(arguments.get(_KEEP, kept))
+        torch = "torch" in library or (method and "torch" in self.imported)
+        pair = torch and name in ("max", "min") and axis is not NO_AXIS
+        self.rules.reduced(array, arguments, node)
+        return self.make("reduce", array, data=(kind, axis, keep, "pair" if pair else ""))
+
+    def _axis(self, value: Value | None) -> object:
+        if value is None:
+            return UNKNOWN_AXIS
+        if value.op == "const" and (value.data[0] is None or type(value.data[0]) is int):
+            return value.data[0]
+        if value.op == "tuple" and all(a.op == "const" for a in value.args):
+            axes = tuple(a.data[0] for a in value.args)
+            return axes[0] if len(axes) == 1 else axes
+        if value.op == "const":
+            return UNKNOWN_AXIS
+        return value
+
+    def _kept(self, value: Value | None) -> object:
+        if value is None:
+            return False
+        return bool(value.data[0]) if value.op == "const" else UNKNOWN_AXIS
+
+    # Layers and the module's own functions
+
+    def _layer_called(self, layer: Value, arguments: Arguments, node: ast.Call) -> Value:
+        kind, axis = layer.data[:2]
+        if not arguments.positional:
+            return self.values.fresh("unknown")
+        array = arguments.positional[0]
+        if kind in ("softmax", "log_softmax"):
+            self.rules.loss_called(kind, arguments, node)
+            return self.make(kind, array, data=(axis,))
+        if kind == "logit_loss":
+            self.rules.loss_called("CrossEntropyLoss", arguments, node)
+        if kind == "sequential" and layer.args:
+            last = layer.args[-1]
+            if last.op == "layer":
+                inner = self.make("call", array, data=("logits", (layer,), ()))
+                return self._layer_called(last, Arguments([inner], {}, True), node)
+        return self._unknown_call("layer", arguments, layer)
+
+    def inlined(
+        self, function: Function, arguments: Arguments, instance: Value | None = None
+    ) -> Value:
+        """What a function of the module returns for these arguments."""
+        key = (function.node, instance, *arguments.positional, *sorted(arguments.named.items()))
+        if key not in self._memory:
+            self._read_again += function.size
+            if (
+                len(self._depth) >= _DEEPEST
+                or any(outer.node is function.node for outer in self._depth)
+                or function.size > _LARGEST
+                or self._read_again > _MOST_NODES
+                or not arguments.complete
+            ):
+                function.calls.append({("?", function.node)})
+                return self._unknown_call(getattr(function.node, "name", "lambda"), arguments)
+            self._depth.append(function)
+            self.inner_found.append(set())
+            try:
+                value = self.body(function, self._bound(function, arguments, instance))
+            finally:
+                self._depth.pop()
+                found = self.inner_found.pop()
+            self._memory[key] = value, found
+        value, found = self._memory[key]
+        function.calls.append(found)
+        if self.inner_found:
+            self.inner_found[-1].update(found)
+        return value
+
+    def _bound(self, function: Function, arguments: Arguments, instance: Value | None) -> Scope:
+        inner = Scope(function.scope, function.node)
+        names = function.node.args
+        positional = [a.arg for a in (*names.posonlyargs, *names.args)]
+        given = list(arguments.positional)
+        if instance is not None and not _is_static(function.node):
+            given.insert(0, instance)
+        defaults = dict(zip(reversed(positional), reversed(names.defaults), strict=False)) | {
+            a.arg: d for a, d in zip(names.kwonlyargs, names.kw_defaults, strict=True) if d
+        }
+        for name, default in defaults.items():
+            inner.names[name] = self.value(default, function.scope)
+        inner.names.update(zip(positional, given, strict=False))
+        inner.names.update(arguments.named)
+        for name in (*positional, *(a.arg for a in names.kwonlyargs)):
+            inner.names.setdefault(name, self.make("param", data=(name, function.node)))
+        for star in (names.vararg, names.kwarg):
+            if star is not None:
+                inner.names[star.arg] = self.make("param", data=(star.arg, function.node))
+        return inner
+
+
+def _constant_name(value: Value | None) -> bool:
+    """Whether a name is spelled as a small constant is: EPS, self.epsilon, tiny."""
+    return value is not None and value.name.lower().rpartition(".")[2].strip("_").startswith(
+        ("eps", "tiny", "smooth", "min_p")
+    )
+
+
+def _is_static(node: ast.AST) -> bool:
+    return any(
+        isinstance(d, ast.Name) and d.id == "staticmethod"
+        for d in getattr(node, "decorator_list", [])
+    )

@@ -1,0 +1,326 @@
+"""What an exponent is: shifted, and by what; or bounded; or logits as they are."""
+
+import re
+from dataclasses import dataclass, replace
+
+from .values import Value, Values, alternatives, number, stripped, words
+
+__all__ = ["Shift", "could_be_logits", "has_dtype", "shift_of"]
+
+# Parts of a name that say the values are bounded above, or small: exp(-d²) cannot overflow.
+_BOUNDED = re.compile(
+    r"^_?(d|d2|r2|dd|dx|dt|t|tau|w|p|q|u|g|k|i|j|n|ll|lp|lw|pos)_?\d*$"
+    r"|(^|_)(lag|ages?|times?|steps?|positions?|lls?|llhs?|diffs?|angles?|phases?|gap|dev|chi2|errs?|mses?|rmse|"
+    r"sse|bic|aic|aicc|delta\w*|residuals?|resid|errors?|ranks?|idx|index|indices|freqs?|bounds?|kl)($|_|\d)"
+    r"|dist|sq|norm|kernel|gamma|sim(_|s$|$|ilar)|cos|corr|log(?!it)|lik|prob|entrop|ratio|decay|sigmoid|tanh|"
+    r"weight|diverg|hist"
+)
+_LOGARITHMS = re.compile(r"log|(^|_)l[pwl]s?($|_)|lik")
+
+
+@dataclass(frozen=True, slots=True)
+class Shift:
+    """What was subtracted from an exponent.
+
+    `kind` is "none", "max", "normalised" (by its log-sum-exp), "mean", "min", "constant" or
+    "unknown". Of a maximum, `axis` and `kept` say along which axis and whether it kept it, where
+    `certain` says that it is the maximum of the very array.
+    """
+
+    kind: str
+    axis: object = None
+    kept: object = True
+    certain: bool = False
+
+
+_UNKNOWN, _NONE = Shift("unknown"), Shift("none")
+_SAME_SHAPE = frozenset({"copy", "cast"})
+
+
+def shift_of(exponent: Value, values: Values) -> Shift:
+    """What an exponent was shifted by."""
+    turned, exponent = _turned(exponent), stripped(exponent)
+    if exponent.op in ("either", "where"):
+        choices = [a for a in alternatives(exponent) if not _is_filler(a)]
+        shifts = [shift_of(choice, values) for choice in choices]
+        if not shifts:
+            return _UNKNOWN
+        first = next((s for s in shifts if s.kind not in ("none",)), shifts[0])
+        same = all(s == shifts[0] for s in shifts)
+        return first if same else Shift("unknown" if first.kind != "max" else "max")
+    if exponent.op in ("updated", "loop", "joined", "filled"):
+        kinds = {shift_of(a, values).kind for a in exponent.args}
+        return _NONE if kinds == {"none"} else _UNKNOWN
+    if exponent.op in ("log_softmax",):
+        return Shift("normalised")
+    plus, minus = _terms(exponent)
+    shift = _of_terms(plus, minus, values)
+    return replace(shift, certain=False) if turned else shift
+
+
+def _terms(value: Value, sign: int = 1, depth: int = 12) -> tuple[list[Value], list[Value]]:
+    """The terms that are added, and those that are subtracted, without their scales."""
+    leaf, value = value, stripped(value)
+    plus: list[Value] = []
+    minus: list[Value] = []
+    if depth == 0:
+        return ([leaf], []) if sign > 0 else ([], [leaf])
+    match value.op:
+        case "add" | "sub":
+            for i, arg in enumerate(value.args):
+                side = -sign if i == 1 and value.op == "sub" else sign
+                p, m = _terms(arg, side, depth - 1)
+                plus += p
+                minus += m
+            return plus, minus
+        case "neg":
+            return _terms(value.args[0], -sign, depth - 1)
+        case "mul" | "div":
+            left, right = value.args
+            for scale, inner in ((right, left), (left, right)):
+                if value.op == "div" and inner is right:
+                    continue  # 1 / x is no scaled x
+                if (n := number(scale)) is not None:
+                    return _terms(inner, -sign if n < 0 else sign, depth - 1)
+            for scale, inner in ((right, left), (left, right)):
+                if value.op == "div" and inner is right:
+                    continue
+                if stripped(inner).op in (
+                    "add",
+                    "sub",
+                    "neg",
+                    "mul",
+                    "div",
+                    "clip",
+                    "where",
+                    "log_softmax",
+                ) and _is_sum(inner):
+                    flip = stripped(scale).op == "neg"
+                    return _terms(inner, -sign if flip else sign, depth - 1)
+    return ([leaf], []) if sign > 0 else ([], [leaf])
+
+
+def _is_sum(value: Value) -> bool:
+    value = stripped(value)
+    while value.op in ("neg", "mul", "div"):
+        value = stripped(value.args[0])
+    return value.op in ("add", "sub", "log_softmax")
+
+
+def _of_terms(plus: list[Value], minus: list[Value], values: Values) -> Shift:
+    for ours, theirs, extreme in ((plus, minus, "max"), (minus, plus, "min")):
+        for term in theirs:
+            found = _extreme(term, extreme)
+            if found is not None:
+                rest = [t for t in theirs if t is not term]
+                return _matched(found, term, ours, rest, values)
+    if any(t.op == "log_softmax" for t in plus):
+        return Shift("normalised")
+    for term in minus:
+        inner = stripped(term)
+        if inner.op in ("logsumexp", "log") or _extreme(term, "max") or "lse" in inner.name:
+            return Shift("normalised")
+    if not minus or not plus:
+        return _NONE
+    kinds = {_weak_kind(term) for term in minus}
+    if "unknown" in kinds or len(kinds) > 1:
+        return _UNKNOWN
+    return Shift(kinds.pop())
+
+
+def _weak_kind(term: Value) -> str:
+    term = stripped(term)
+    if term.op == "reduce" and term.data[0] in ("mean", "min"):
+        return str(term.data[0])
+    return "constant" if number(term) is not None else "unknown"
+
+
+_CARRIERS = words("where either mul div add clip loop updated call copy joined index")
+
+
+def _extreme(term: Value, kind: str, depth: int = 6) -> Value | None:
+    """The maximum, or minimum, that a term is or contains."""
+    term = stripped(term)
+    if term.op == "reduce" and term.data[0] == kind:
+        return term
+    if term.op == "call" and term.name.rpartition(".")[2] in (kind, f"{kind}imum", f"cum{kind}"):
+        return term
+    if depth and term.op in _CARRIERS:
+        for arg in term.args:
+            if found := _extreme(arg, kind, depth - 1):
+                return found
+    return None
+
+
+def _matched(
+    found: Value, term: Value, ours: list[Value], rest: list[Value], values: Values
+) -> Shift:
+    """Hold the maximum's array and axis against what it is subtracted from."""
+    if found.op != "reduce" or stripped(term) is not found or rest or len(ours) != 1:
+        return Shift("max")
+    array, mine = values.core(found.args[0]), values.core(ours[0])
+    plus, minus = _terms(array)
+    same = array is mine or [*plus, *minus] == [mine]
+    kept = (
+        found.data[2] if stripped(term, _SAME_SHAPE) is found else True
+    )  # a view restored the axis
+    return Shift("max", found.data[1], kept, certain=same and _in_place(ours[0], found.args[0]))
+
+
+def _in_place(mine: Value, array: Value) -> bool:
+    """Whether neither side was turned or indexed on the way, so that axes mean the same."""
+    return mine is array or not any(_turned(v) for v in (mine, array))
+
+
+def _turned(value: Value) -> bool:
+    while value.args and value.op in ("view", "copy", "cast", "index", "list", "filled", "each"):
+        if value.op in ("index", "each", "list", "filled") or value.op == "view":
+            return True
+        value = value.args[0]
+    return False
+
+
+def _is_filler(value: Value) -> bool:
+    """A number that stands for what is masked out: -inf, -1e9, `torch.finfo(x.dtype).min`."""
+    value = stripped(value)
+    if number(value) is not None:
+        return True
+    while value.op == "neg":
+        value = value.args[0]
+    return value.name.rpartition(".")[2] in (
+        "inf",
+        "min",
+        "infty",
+        "NINF",
+        "float",
+        "full_like",
+    ) or (value.op in ("buffer", "const"))
+
+
+def could_be_logits(value: Value, depth: int = 8, logarithms: bool = False) -> bool:
+    """Whether an exponent may be of any size: a name, a product, a layer's output.
+
+    Squares, distances, similarities, logarithms of probabilities and the like are not; what the
+    rules cannot tell is not.
+    """
+    value = stripped(value)
+    if depth == 0:
+        return False
+
+    def also(part: Value) -> bool:
+        return could_be_logits(part, depth - 1, logarithms)
+
+    match value.op:
+        case "param" | "attribute" | "name" | "item" | "loop":
+            if value.op in ("item", "loop"):
+                return also(value.args[0]) if value.args else False
+            return not _named_bounded(value.name, logarithms) and value.name not in ("self", "args")
+        case "call":
+            last = value.name.rpartition(".")[2]
+            if value.data[0] in ("logits", "layer"):
+                return True
+            return bool(last) and last not in _CALLS and not _named_bounded(value.name, logarithms)
+        case "unknown":
+            return False
+        case "matmul":
+            return not any(
+                re.search(r"norm|dist|sim", stripped(a).name.lower()) for a in value.args
+            )
+        case "add" | "joined":
+            known = [a for a in value.args if number(a) is None]
+            return bool(known) and (
+                all(also(a) or _is_bias(a) for a in known) and any(also(a) for a in known)
+            )
+        case "mul" | "div":
+            left, right = value.args
+            if left is right:
+                return False
+            if value.op == "div":
+                return also(left) and not _is_shrinking(right)
+            known = [a for a in value.args if number(a) is None]
+            return bool(known) and all(
+                also(a) or _is_scale(a) for a in known
+            ) and any(also(a) for a in known)  # fmt: skip
+        case "neg":
+            return also(value.args[0])
+        case "sub":
+            return number(value.args[1]) is not None and also(value.args[0])
+        case "reduce":
+            return value.data[0] in ("sum", "mean") and also(value.args[0])
+        case "either" | "where":
+            known = [a for a in alternatives(value) if not _is_filler(a)]
+            return bool(known) and all(also(a) for a in known)
+        case "updated" | "filled":
+            return all(also(a) for a in value.args if not _is_filler(a))
+        case "log" | "logsumexp":
+            return logarithms
+        case "clip":
+            return also(value.args[0])
+    return False
+
+
+_CALLS = words(
+    "abs sqrt square sin cos tanh sigmoid arange linspace power norm cdist pdist maximum "
+    "minimum range len int normalize logaddexp tan arctan erf cumsum randn rand normal "
+    "uniform random log1p polyval float_power hypot logspace geomspace lgamma gammaln "
+    "normal_ standard_normal layer_norm expit"
+)
+
+
+def _named_bounded(name: str, logarithms: bool) -> bool:
+    last = name.rpartition(".")[2].lower()
+    if logarithms and _LOGARITHMS.search(last):
+        return False
+    return bool(_BOUNDED.search(last)) or last.startswith(("_neg", "neg_"))
+
+
+def _is_bias(value: Value) -> bool:
+    return stripped(value).name.rpartition(".")[2].strip("_") in (
+        "b",
+        "bias",
+        "offset",
+        "intercept",
+    )
+
+
+def _is_scale(value: Value) -> bool:
+    """A temperature, a factor: a name by itself."""
+    value = stripped(value)
+    return value.op in ("param", "attribute", "name", "neg", "const") and not (
+        value.name and re.search(r"dist|sq", value.name.lower())
+    )
+
+
+def _is_shrinking(value: Value) -> bool:
+    """A divisor that bounds the quotient: a norm, a maximum, a sum."""
+    value = stripped(value)
+    if value.op == "reduce":
+        return True
+    last = value.name.rpartition(".")[2].lower()
+    return bool(re.search(r"norm|max|total|range", last))
+
+
+def has_dtype(value: Value, depth: int = 8) -> str:
+    """The dtype that a value was given in the source, or "" where nothing says it."""
+    if depth == 0:
+        return ""
+    if value.op == "cast":
+        return str(value.data[0])
+    if value.op in (
+        "exp",
+        "log",
+        "view",
+        "copy",
+        "index",
+        "neg",
+        "clip",
+        "softmax",
+        "reduce",
+        "list",
+    ):
+        return has_dtype(value.args[0], depth - 1)
+    if value.op in ("add", "sub", "mul", "div"):
+        sides = [a for a in value.args if number(a) is None]
+        kinds = {has_dtype(a, depth - 1) for a in sides}
+        return kinds.pop() if len(kinds) == 1 else ""
+    return ""
