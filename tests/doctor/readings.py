@@ -144,6 +144,34 @@ def probability(x, i):
 def probabilities(x):
     return np.exp(x) / (1 + np.sum(np.exp(x), axis=0))  #! SMX001
 """,
+    "one sign or another": NP + """
+def weights(checkpoints, maximize):
+    weights = [np.exp(c[0]) if maximize else np.exp(-c[0]) for c in checkpoints]
+    return [w / sum(weights) for w in weights]  #! SMX001
+""",
+    "a helper that unknown values reach": NP + """
+from .data import load
+def _softmax(scores):
+    e = np.exp(scores)
+    return e / np.sum(e)  #! SMX001
+def predict():
+    return _softmax(np.array(load() - 1.0 * load()))
+def predict_other():
+    return _softmax(load())
+""",
+    "a column of ones": NP + """
+def cdf(X):
+    eXB = np.column_stack((np.ones(len(X)), np.exp(X)))
+    return eXB / eXB.sum(1)[:, None]  #! SMX001
+""",
+    "added to zeros": NP + """
+class Learner:
+    def policy(self, state, temperature):
+        probs = np.zeros(self.n)
+        probs += [np.exp(self.q_values[state][i] / temperature) for i in range(self.n)]
+        probs /= np.sum(probs)  #! SMX001
+        return probs
+""",
     "xp": """
 def softmax(x, xp):
     e = xp.exp(x)
@@ -252,6 +280,14 @@ def entropy(x):
     p = F.log_softmax(x, dim=-1).exp()
     return -(p * torch.log(p)).sum(-1)  #! SMX004
 """,
+    "log of a softmax in one branch": TORCH + """
+def log_probs(scores, sampled):
+    if sampled:
+        probs = nn.functional.softmax(scores, dim=-1)
+    else:
+        probs = scores
+    return probs.log()  #! SMX004
+""",
     # SMX005
     "log of sum of exp": NP + """
 def logsumexp(x):
@@ -303,7 +339,7 @@ def softmax(x):
 """,
     "sum over all": NP + """
 def softmax(x):
-    e = np.exp(x - np.max(x, axis=-1, keepdims=True))
+    e = np.exp(x - np.max(x, axis=1, keepdims=True))
     return e / np.sum(e)  #! SMX007
 """,
     # SMX008
@@ -327,6 +363,11 @@ def softmax(x):
 def loss(x, y):
     return -np.sum(y * np.log(softmax(x) + EPS))  #! SMX008
 """,
+    "a scaled softmax": JAX + """
+def kl(q_values, num_actions):
+    weights = jax.nn.softmax(q_values, axis=0)
+    return jnp.mean(weights * jnp.log(num_actions * weights + 1e-8))  #! SMX008
+""",
     "log of a maximum": TF + """
 def entropy(x):
     p = tf.nn.softmax(x)
@@ -336,6 +377,13 @@ def entropy(x):
 def masked_softmax(x, mask):
     e = torch.exp(x - x.max(dim=-1, keepdim=True)[0]) * mask
     return e / (e.sum(dim=-1, keepdim=True) + 1e-13)  #! SMX008
+""",
+    "log of a masked softmax": TORCH + """
+def entropy(s, mask=None):
+    s = torch.softmax(s, dim=-1)
+    if mask is not None:
+        s = s * mask
+    return (-s * torch.log(s + 1e-15)).sum(dim=-1).mean()  #! SMX008
 """,
     "a loss of probabilities": NP + """
 def cross_entropy(y_pred, y_true, eps=1e-12):
@@ -417,6 +465,10 @@ def f(x):
     return e / e.sum(axis=1, keepdims=True, dtype=np.float16)  #! SMX011
 """,
     # SMX012
+    "labels times a log, from the left": NP + """
+def loss(labels, probs):
+    return -np.sum(np.log(probs) * labels)  #! SMX012
+""",
     "labels times a log": NP + """
 def loss(y_true, y_pred):
     return -np.sum(y_true * np.log(y_pred))  #! SMX012
@@ -478,6 +530,12 @@ def softmax(x):
     return e / e.sum(axis=1, keepdims=True)
 """,
     # SMX023
+    "clip after the mean": TORCH + """
+def gate(x):
+    centered = x - x.mean(dim=1, keepdim=True)
+    e = torch.exp(torch.clamp(centered, min=-5.0, max=5.0))
+    return e / e.sum(dim=1, keepdim=True)  #! SMX023
+""",
     "clip for shift": NP + """
 def softmax(x):
     e = np.exp(np.clip(x, -500, 500))
@@ -886,6 +944,70 @@ def f(df):
     "contrast": TORCH + """
 def loss(positive, negatives):
     return -torch.log(torch.exp(positive) / torch.exp(negatives).sum())
+""",
+    "a Poisson loss": NP + """
+def poisson(y_true, y_pred, eps=1e-7):
+    return np.mean(y_pred - y_true * np.log(y_pred + eps))
+""",
+    "named a similarity": TORCH + """
+def match(video, text):
+    similarity = video @ text.T
+    scores = torch.exp(similarity)
+    return scores / scores.sum(dim=0, keepdim=True)
+""",
+    "one dimension": NP + """
+def softmax(x):
+    e = np.exp(x - np.max(x))
+    return e / e.sum(axis=0)
+""",
+    "one row": NP + """
+def softmax(start):
+    start = np.exp(start - start.max(axis=-1, keepdims=True))
+    return start / start.sum()
+""",
+    "a helper of another module shifts": NP + """
+from .utils import force_array
+def logsumexp(x):
+    m = x.max(axis=1, keepdims=True)
+    y = force_array(x - m)
+    np.exp(y, out=y)
+    return np.log(y.sum(axis=1)) + m
+""",
+    "masked zeros": """
+import numpy
+from scipy.special import softmax
+def f(x):
+    return numpy.ma.log(softmax(x)).filled(-1e10)
+""",
+    "squares by a method": TORCH + """
+def kernel(x, sigma):
+    pdf = torch.exp(-0.5 * (x / sigma).pow(2))
+    return pdf / pdf.sum()
+""",
+    "a copy by a keyword": """
+def softmax(X, xp, copy=True):
+    if copy:
+        X = xp.asarray(X, copy=True)
+    X -= xp.reshape(xp.max(X, axis=1), (-1, 1))
+    X = xp.exp(X)
+    return X / xp.reshape(xp.sum(X, axis=1), (-1, 1))
+""",
+    "a module by a function": """
+torch = lazy_import("torch")
+def kernel(n, sigma):
+    x = torch.arange(n)
+    k = torch.exp(-0.5 * (x / sigma) ** 2)
+    return k / k.sum()
+""",
+    "an empty array": TORCH + """
+def logsumexp(x, dim):
+    if x.numel() == 0:
+        return torch.sum(torch.exp(x), dim).log()
+    return torch.logsumexp(x, dim)
+""",
+    "literals": NP + """
+p = np.exp([1, 2]) / np.exp([1, 2]).sum()
+entropy = -np.sum(p * np.log(p))
 """,
     "running maximum": NP + """
 def online(blocks):

@@ -1,15 +1,16 @@
 """`check`: which causes stand in source, read and never run.
 
 Expressions become values, so that the rules see what is computed and not how it is spelled
-(`values`, `evaluating`, `calling`, over the libraries' `idioms`); statements are walked once, each
-branch and each function by itself (`walking`, `environment`); `rules` hold each division, logarithm
-and loss against the catalogue (`exponents`, `probabilities`). What is unknown is never reported.
+(`values`, `evaluating`, `operations`, `calling`, over the libraries' `idioms`). Statements are
+walked once, each branch and each function by itself (`walking`, `modules`, `environment`). `rules`
+hold each operation against the catalogue (`quotients`, `logarithms`, over `shifts`, `logits` and
+`probabilities`). What is unknown is never reported.
 """
 
 import ast
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from ..findings import Finding
 from ..reporting import Report
@@ -19,6 +20,8 @@ from .reading import findings, found_in
 from .suppression import Baseline, is_silenced, wanted_codes
 
 __all__ = ["check", "checked_text"]
+
+_SMALL = 1024  # bytes: what is as short is parsed in any case, to say where it cannot be
 
 
 def check(
@@ -80,14 +83,16 @@ def check(
     notes: list[str] = []
     for name in found_files(names, exclude):
         try:
-            found += checked_text(read_bytes(name), name, notes)
+            found += checked_text(read_bytes(name), name, notes, names)
         except Unread as error:
             notes.append(f"{name} is not read: {error}")
     kept = [f for f in found if f.code in wanted and not (known and known.knows(f))]
     return Report(kept, tool="check", notes=notes)
 
 
-def checked_text(data: bytes, name: str, notes: list[str]) -> list[Finding]:
+def checked_text(
+    data: bytes, name: str, notes: list[str], named: Collection[str] = ()
+) -> list[Finding]:
     """The findings in the bytes of one file that no `# noqa` silences.
 
     Raises
@@ -104,7 +109,7 @@ def checked_text(data: bytes, name: str, notes: list[str]) -> list[Finding]:
             raise Unread(str(error)) from error
         notes += [f"{name} is not read in {line}" for line in notebook.unread]
         text = notebook.text
-    elif is_worth_reading(data):
+    elif is_worth_reading(data) or len(data) < _SMALL or name in named:
         text = read_source(data).text
     else:
         return []

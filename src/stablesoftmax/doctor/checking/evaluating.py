@@ -7,17 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 from .environment import Function, Scope, dotted
 from .idioms import FUNCTIONS, NAMESPACES, REDUCTIONS
-from .values import Value, Values
+from .values import Value, Values, words
 
 if TYPE_CHECKING:
     from .rules import Rules
 
-__all__ = ["Evaluator"]
+__all__ = ["OPERATORS", "Evaluator"]
 
-_OPERATORS: dict[type[ast.operator], str] = {
+OPERATORS: dict[type[ast.operator], str] = {
     ast.Add: "add", ast.Sub: "sub", ast.Mult: "mul", ast.Div: "div", ast.MatMult: "matmul",
     ast.Pow: "pow", ast.FloorDiv: "floordiv", ast.Mod: "mod",
 }  # fmt: skip
+_MODULES = words("xp np jnp torch tf numpy nn F K")  # names that are nothing else
 
 
 class Evaluator:
@@ -71,18 +72,19 @@ class Evaluator:
         return self.values.const(node.value)
 
     def _name(self, node: ast.Name, scope: Scope) -> Value:
-        value = scope.get(node.id)
-        if value is None or (
-            node.id in ("xp", "np", "jnp") and value.op in ("param", "call", "item", "either")
-        ):
-            if node.id in NAMESPACES:
-                return self.make("name", data=(NAMESPACES[node.id],))
-            if self.starred and (node.id in FUNCTIONS or node.id in REDUCTIONS):
-                return self.make("name", data=(f"{self.starred}.{node.id}",))
-            if value is None and hasattr(builtins, node.id):
-                return self.make("name", data=(f"builtins.{node.id}",))
-            return value or self.make("param", data=(node.id, None))
-        return value
+        value, name = scope.get(node.id), node.id
+        if name in _MODULES and (value is None or value.op not in ("name", "instance", "layer")):
+            # `xp = array_namespace(x)`, `torch = lazy("torch")`, `try: import torch`
+            return self.make("name", data=(NAMESPACES[name],))
+        if value is not None:
+            return value
+        if name in NAMESPACES:
+            return self.make("name", data=(NAMESPACES[name],))
+        if self.starred and (name in FUNCTIONS or name in REDUCTIONS):
+            return self.make("name", data=(f"{self.starred}.{name}",))
+        if hasattr(builtins, name):
+            return self.make("name", data=(f"builtins.{name}",))
+        return self.make("param", data=(name, None))
 
     def _attribute(self, node: ast.Attribute, scope: Scope) -> Value:
         name = dotted(node)
@@ -108,7 +110,7 @@ class Evaluator:
 
     def _binary(self, node: ast.BinOp, scope: Scope) -> Value:
         left, right = self.value(node.left, scope), self.value(node.right, scope)
-        return self.operation(_OPERATORS.get(type(node.op), "other"), left, right, node)
+        return self.operation(OPERATORS.get(type(node.op), "other"), left, right, node)
 
     def operation(self, op: str, left: Value, right: Value, node: ast.AST) -> Value:
         """`left op right`, told to the rules."""
@@ -121,6 +123,8 @@ class Evaluator:
             self.rules.divided(value, node)
         elif op == "mul":
             self.rules.multiplied(value, node)
+        elif op in ("add", "sub"):
+            self.rules.combined(left, right)
         return value
 
     def _unary(self, node: ast.UnaryOp, scope: Scope) -> Value:

@@ -31,11 +31,13 @@ NAMESPACES = {
     "tf": "tensorflow",
     "math": "math",
     "F": "torch.nn.functional",
+    "nn": "torch.nn",
     "mx": "mlx.core",
     "jax": "jax",
     "lax": "jax.lax",
     "tt": "theano.tensor",
     "pt": "pytensor.tensor",
+    "K": "keras.backend",
 }
 """Names that stand for a library where the module itself does not say which they are."""
 
@@ -50,8 +52,8 @@ REDUCTIONS = _by_name(
             "sum nansum reduce_sum fsum sumover segment_sum scatter_sum scatter_add "
             "unsorted_segment_sum"
         ),
-        "max": ("max amax nanmax reduce_max segment_max scatter_max unsorted_segment_max"),
-        "min": "min amin nanmin reduce_min segment_min",
+        "max": ("max max_axis amax nanmax reduce_max segment_max scatter_max unsorted_segment_max"),
+        "min": "min min_axis amin nanmin reduce_min segment_min",
         "mean": "mean nanmean reduce_mean average median",
     }
 )
@@ -64,10 +66,10 @@ FUNCTIONS = _by_name(
         "softmax": "softmax softmax_",
         "log_softmax": "log_softmax logsoftmax",
         "logsumexp": "logsumexp reduce_logsumexp",
-        "add": "add add_",
-        "sub": "subtract sub sub_ subtract_",
-        "mul": "multiply mul mul_",
-        "div": "divide true_divide div div_ truediv divide_ divide_no_nan div_no_nan",
+        "add": "broadcast_add add add_",
+        "sub": "broadcast_minus broadcast_sub subtract sub sub_ subtract_",
+        "mul": "broadcast_mul multiply mul mul_",
+        "div": "broadcast_div divide true_divide div div_ truediv divide_ divide_no_nan div_no_nan",
         "neg": "negative neg neg_",
         "reciprocal": "reciprocal",
         "clip": "clip clamp clamp_ clip_ clip_by_value",
@@ -94,7 +96,7 @@ FUNCTIONS = _by_name(
             "reshape view expand_dims unsqueeze unsqueeze_ squeeze squeeze_ expand expand_as "
             "broadcast_to broadcast_to_ tile repeat ravel flatten atleast_2d rearrange "
             "broadcast_like repeat_interleave reshape_as view_as repeat_elements newaxis "
-            "broadcast_in_dim"
+            "broadcast_in_dim kron"
         ),
         "transpose": (
             "transpose permute swapaxes moveaxis movedim rollaxis t permute_dimensions "
@@ -102,7 +104,7 @@ FUNCTIONS = _by_name(
         ),
         "index": (
             "take_along_axis gather take index_select gather_nd batch_gather getitem pick "
-            "take_along_dim"
+            "take_along_dim narrow"
         ),
         "matmul": "matmul dot einsum tensordot mm bmm inner addmm vdot batch_dot mv",
         "buffer": (

@@ -3,6 +3,8 @@
 import re
 from dataclasses import dataclass
 
+from .logits import could_be_logits
+from .shifts import shift_of
 from .values import Value, Values, alternatives, number, stripped
 
 __all__ = ["Quotient", "exponential_in", "is_label", "is_softmax", "picked", "quotient_of", "total"]
@@ -91,6 +93,14 @@ def exponential_in(value: Value, depth: int = 8) -> tuple[Value, tuple[Value, ..
         for side, other in ((0, 1), (1, 0)):
             if number(value.args[other]) is not None or value.args[other].op == "buffer":
                 return exponential_in(value.args[side], depth - 1)
+    if value.op == "either":
+        choices = [exponential_in(choice, depth - 1) for choice in value.args]
+        return choices[0] if all(choices) else None
+    if value.op == "joined":  # a column of ones beside the exponentials
+        inner = [exponential_in(part, depth - 1) for part in value.args]
+        rest = [p for p, e in zip(value.args, inner, strict=True) if e is None]
+        plain = all(p.op in ("buffer", "call") or number(p) is not None for p in rest)
+        return next((e for e in inner if e), None) if plain else None
     if value.op == "updated" and (number(value.args[1]) is not None):
         return exponential_in(value.args[0], depth - 1)
     return None
@@ -162,8 +172,11 @@ def _is_turned(value: Value) -> bool:
     return False
 
 
-def is_softmax(value: Value, values: Values, depth: int = 6) -> Value | None:
-    """The softmax that a value is, by a library or by hand; None where that is not certain."""
+def is_softmax(value: Value, values: Values, depth: int = 6, perhaps: bool = False) -> Value | None:
+    """The softmax that a value is, by a library or by hand; None where that is not certain.
+
+    With `perhaps`, one branch is enough: of what is no probability nobody takes the logarithm.
+    """
     value = stripped(value)
     if not depth:
         return None
@@ -174,17 +187,31 @@ def is_softmax(value: Value, values: Values, depth: int = 6) -> Value | None:
     if value.op == "div":
         found = quotient_of(value, values)
         if found is not None and found.same and all(map(is_mask, found.factors)):
-            return value
+            shift = shift_of(found.numerator, values).kind
+            certain = shift in ("max", "normalised") or could_be_logits(found.numerator)
+            return value if certain else None
         divisor = total(value.args[1])  # normalised once more
         if divisor and divisor.total.op == "reduce" and divisor.total.args[0] is value.args[0]:
-            return is_softmax(value.args[0], values, depth - 1)
+            return is_softmax(value.args[0], values, depth - 1, perhaps)
         return None
-    if value.op in ("either", "updated"):
-        found_in = [is_softmax(a, values, depth - 1) for a in alternatives(value)]
-        return found_in[0] if found_in and all(found_in) else None
+    if value.op == "mul":
+        for side, other in ((0, 1), (1, 0)):
+            scaled = perhaps and _is_scale(value.args[other])
+            if is_mask(value.args[other]) or scaled:
+                return is_softmax(value.args[side], values, depth - 1, perhaps)
+    if value.op in ("either", "looped", "updated"):
+        found_in = [is_softmax(a, values, depth - 1, perhaps) for a in alternatives(value)]
+        enough = any(found_in) if perhaps and value.op == "either" else all(found_in)
+        return next((f for f in found_in if f), None) if enough else None
     if value.op == "loop" and value.args:
-        return is_softmax(value.args[0], values, depth - 1)
+        return is_softmax(value.args[0], values, depth - 1, perhaps)
     return None
+
+
+def _is_scale(value: Value) -> bool:
+    """Whether a factor is a number: 0.5, or a name such as num_samples."""
+    name = stripped(value).name.lower().rpartition(".")[2]
+    return number(value) is not None or name.startswith(("num", "n_", "scale", "count"))
 
 
 def picked(value: Value, values: Values) -> Value | None:
@@ -193,13 +220,13 @@ def picked(value: Value, values: Values) -> Value | None:
     if value.op == "reduce" and value.data[0] in ("sum", "max"):
         inner = stripped(value.args[0])
         if value.data[0] == "max":
-            return is_softmax(inner, values)
+            return is_softmax(inner, values, perhaps=True)
         if inner.op == "mul":
             for side, other in ((0, 1), (1, 0)):
                 if is_label(inner.args[other]):
-                    return is_softmax(inner.args[side], values)
+                    return is_softmax(inner.args[side], values, perhaps=True)
         return None
-    return is_softmax(value, values)
+    return is_softmax(value, values, perhaps=True)
 
 
 def is_label(value: Value) -> bool:

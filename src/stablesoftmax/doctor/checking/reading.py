@@ -5,8 +5,8 @@ import re
 from collections.abc import Iterator, Sequence
 
 from ..findings import Finding, Severity
+from .modules import Reader
 from .notebooks import Notebook
-from .walking import Reader
 
 __all__ = ["MESSAGES", "Found", "findings", "found_in"]
 

@@ -5,7 +5,7 @@ rules see what is computed and not how it is written.
 """
 
 from collections.abc import Callable, Hashable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 __all__ = [
@@ -51,6 +51,8 @@ class Value:
     op: str
     args: tuple["Value", ...] = ()
     data: tuple[Any, ...] = ()
+    called: set[str] = field(default_factory=set)
+    """The names that it was assigned to."""
 
     @property
     def name(self) -> str:
@@ -121,8 +123,8 @@ def stripped(value: Value, forms: frozenset[str] = _FORMS) -> Value:
 
 
 def alternatives(value: Value) -> tuple[Value, ...]:
-    """What a value may be: of `np.where(mask, x, y)` x and y, of a branch what each side made."""
-    if value.op in ("either", "where"):
+    """What a value may be: of `where(mask, x, y)` x and y, of a branch what each side made."""
+    if value.op in ("either", "looped", "where"):
         return value.args[:2] if value.op == "where" else value.args
     return (value,)
 

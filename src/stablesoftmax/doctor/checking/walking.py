@@ -1,161 +1,30 @@
-"""One pass over a module: its statements in order, each function once, each branch by itself."""
+"""Statements: each branch by itself, what a loop changes unknown when it begins."""
 
 import ast
 from collections.abc import Iterable, Sequence
 
 from .calling import Calls
-from .environment import Class, Function, Scope, assigned_names, dotted
-from .evaluating import _OPERATORS
+from .environment import Scope, assigned_names, dotted
+from .evaluating import OPERATORS
 from .idioms import NAMESPACES
-from .rules import Rules
-from .values import Value, Values
+from .values import Value
 
-__all__ = ["Reader"]
-
-_Def = ast.FunctionDef | ast.AsyncFunctionDef
+__all__ = ["Statements"]
 
 
-class Reader(Calls):
-    """Read a module, and report what its rules find.
+class Statements(Calls):
+    """Walk statements in order, and bind what they assign to."""
 
-    Parameters
-    ----------
-    tree : ast.Module
-        The parsed source.
-    """
+    quiet = 0
+    """Above 0 nothing is reported: what is read is read again later, or never runs."""
 
-    def __init__(self, tree: ast.Module) -> None:
-        values = Values()
-        super().__init__(values, Rules(values, self))
-        self.tree = tree
-        self.direct: dict[ast.AST | None, set[tuple[str, ast.AST]]] = {}
-        self._reading: ast.AST | None = None
-        self._quiet = 0
-        self._instances: dict[ast.ClassDef, Class] = {}
+    def define(self, node: ast.FunctionDef | ast.AsyncFunctionDef, scope: Scope) -> None:
+        """A function is defined here."""
+        raise NotImplementedError
 
-    def read(self) -> None:
-        """Read the whole module: its own statements, then the functions that wait."""
-        scope = Scope()
-        self.statements(self.tree.body, scope)
-        while self.pending:
-            self.function(self.pending.pop(0))
-
-    def report(self, code: str, node: ast.AST) -> None:
-        """Note where the rules found something, for the functions that are being read."""
-        if self._quiet:
-            return
-        if self.inner_found:
-            for found in self.inner_found:
-                found.add((code, node))
-        else:
-            self.direct.setdefault(self._reading, set()).add((code, node))
-
-    def findings(self) -> set[tuple[str, ast.AST]]:
-        """What was found, without what no caller in the module lets happen."""
-        found = set().union(*self.direct.values())
-        for function in self.functions.values():
-            for of_call in function.calls:
-                found |= of_call
-        return {(code, node) for code, node in found if code != "?" and self._stands(code, node)}
-
-    def _stands(self, code: str, node: ast.AST) -> bool:
-        """Whether a finding holds: in a helper that all its callers shield, it does not."""
-        found_in = [function for function, found in self.direct.items() if (code, node) in found]
-        for function_node in found_in:
-            function = self.functions.get(function_node) if function_node else None
-            if function is None or not function.calls:
-                return True
-            unknown = ("?", function.node)
-            if any((code, node) in found or unknown in found for found in function.calls):
-                return True
-        return not found_in  # in a helper, with what a caller in the module gives it
-
-    # Functions and classes
-
-    def function(self, function: Function) -> None:
-        """Read a function with parameters of which nothing is known."""
-        outer, self._reading = self._reading, function.node
-        names, inner = function.node.args, self._parameters(function)
-        if function.method_of is not None and names.args:
-            inner.names[names.args[0].arg] = self.make("instance", data=(function.method_of,))
-        try:
-            self._body(function, inner)
-        finally:
-            self._reading = outer
-
-    def body(self, function: Function, inner: Scope) -> Value:
-        """What the body returns for the parameters bound in `inner`."""
-        return self._body(function, inner)
-
-    def _body(self, function: Function, inner: Scope) -> Value:
-        if isinstance(function.node, ast.Lambda):
-            return self.value(function.node.body, inner)
-        before, self.pending = self.pending, []
-        self.statements(function.node.body, inner)
-        nested, self.pending = self.pending, before
-        if not self._depth:
-            for waiting in nested:
-                self.function(waiting)
-        if not inner.returns:
-            return self.values.const(None)
-        return self.values.either(*inner.returns)
-
-    def _class(self, node: ast.ClassDef, scope: Scope) -> None:
-        known = Class(node)
-        scope.set(node.name, self.make("class", data=(known,)))
-        body = Scope(scope)
-        for statement in node.body:
-            if isinstance(statement, _Def):
-                method = Function(statement, scope, None if _static(statement) else known)
-                known.methods[statement.name] = method
-                self.functions[statement] = method
-            else:
-                self.statement(statement, body)
-        known.attributes.update(body.names)
-        self._collect(known)
-        self.pending.extend(known.methods.values())
-
-    def _collect(self, known: Class) -> None:
-        """What methods assign to attributes of self, before any of them is reported on."""
-        self._quiet += 1
-        pending, self.pending = self.pending, []
-        for method in known.methods.values():
-            node = method.node
-            if method.method_of is None or not node.args.args or isinstance(node, ast.Lambda):
-                continue
-            me = node.args.args[0].arg
-            prefix = f"{me}."
-            wanted = {n for n in assigned_names(node.body) if n.startswith(prefix)}
-            if not wanted:
-                continue
-            inner = self._parameters(method)
-            inner.names[me] = self.make("instance", data=(known,))
-            self.statements(node.body, inner)
-            for name in wanted:
-                value, key = inner.names.get(name), name.removeprefix(prefix)
-                if value is None or "." in key or "[" in key:
-                    continue
-                if value.op == "const" and value.data[0] is None:
-                    continue
-                before = known.attributes.get(key)
-                known.attributes[key] = self.values.either(before, value) if before else value
-        self.pending = pending
-        self._quiet -= 1
-
-    def _parameters(self, function: Function) -> Scope:
-        names, inner = function.node.args, Scope(function.scope, function.node)
-        for argument in (
-            *names.posonlyargs,
-            *names.args,
-            *names.kwonlyargs,
-            names.vararg,
-            names.kwarg,
-        ):
-            if argument is not None:
-                inner.names[argument.arg] = self.make("param", data=(argument.arg, function.node))
-        return inner
-
-    # Statements
+    def define_class(self, node: ast.ClassDef, scope: Scope) -> None:
+        """A class is defined here."""
+        raise NotImplementedError
 
     def statements(self, body: Sequence[ast.stmt], scope: Scope) -> None:
         for statement in body:
@@ -186,7 +55,7 @@ class Reader(Calls):
                 scope.returned = True
             case ast.If(test=test, body=body, orelse=orelse):
                 self.value(test, scope)
-                self._branches([body, orelse], scope)
+                self._branches([body, orelse], scope, unseen=_is_of_nothing(test))
             case ast.For(target=target, iter=iterable) | ast.AsyncFor(target=target, iter=iterable):
                 self._loop(node, self.each(self.value(iterable, scope)), target, scope)
             case ast.While(test=test):
@@ -208,20 +77,22 @@ class Reader(Calls):
             case ast.Import() | ast.ImportFrom():
                 self._import(node, scope)
             case ast.FunctionDef() | ast.AsyncFunctionDef():
-                known = self.functions.setdefault(node, Function(node, scope))
-                known.scope = scope
-                scope.set(node.name, self.make("function", data=(node,)))
-                self.pending.append(known)
+                self.define(node, scope)
             case ast.ClassDef():
-                self._class(node, scope)
+                self.define_class(node, scope)
             case ast.Assert(test=test):
                 self.value(test, scope)
 
-    def _branches(self, bodies: Iterable[Sequence[ast.stmt]], scope: Scope) -> None:
+    def _branches(
+        self, bodies: Iterable[Sequence[ast.stmt]], scope: Scope, unseen: bool = False
+    ) -> None:
+        """Each body by itself; of the first, nothing is reported where it is unseen."""
         before, ends = scope.names, []
-        for body in bodies:
+        for i, body in enumerate(bodies):
             scope.names, scope.returned = dict(before), False
+            self.quiet += unseen and i == 0
             self.statements(body, scope)
+            self.quiet -= unseen and i == 0
             ends.append((scope.names, scope.returned))
         scope.names = before
         scope.join(ends, self.values)
@@ -245,7 +116,7 @@ class Reader(Calls):
             if value.op == "loop" and inside.get(name) is value and start is not None:
                 scope.names[name] = start  # it was not assigned after all
             elif start is not None and value is not start and not _is_empty(start):
-                scope.names[name] = self.values.either(start, value)
+                scope.names[name] = self.make("looped", start, value)
         self.statements(node.orelse, scope)  # type: ignore[attr-defined]
 
     def _try(self, node: ast.Try | ast.TryStar, scope: Scope) -> None:
@@ -287,6 +158,7 @@ class Reader(Calls):
         match target:
             case ast.Name() | ast.Attribute():
                 if (name := dotted(target)) is not None:
+                    value.called.add(name)
                     scope.set(name, value)
             case ast.Tuple(elts=elements) | ast.List(elts=elements):
                 self._unpack(elements, value, scope)
@@ -333,7 +205,7 @@ class Reader(Calls):
 
     def _augmented(self, node: ast.AugAssign, scope: Scope) -> None:
         left, right = self.value(node.target, scope), self.value(node.value, scope)
-        op = _OPERATORS.get(type(node.op), "other")
+        op = OPERATORS.get(type(node.op), "other")
         if (
             op == "add"
             and left.op == "loop"
@@ -343,10 +215,22 @@ class Reader(Calls):
             made = self.make(
                 "reduce", self.make("list", right), data=("sum", None, True, "builtin")
             )
+        elif op == "add" and _is_empty(left) and right.op in ("list", "tuple"):
+            made = right  # a list that is added to one without elements
         else:
             made = self.operation(op, left, right, node)
         self.rules.augmented(left, made, node)
         self.bind(node.target, made, scope)
+
+
+def _is_of_nothing(test: ast.expr) -> bool:
+    """Whether a branch is for arrays without elements: `if x.size == 0`, `if x.numel() == 0`."""
+    match test:
+        case ast.Compare(left=left, ops=[ast.Eq()], comparators=[ast.Constant(value=0)]):
+            inner = left.func if isinstance(left, ast.Call) else left
+            name = inner.attr if isinstance(inner, ast.Attribute) else getattr(inner, "id", "")
+            return name in ("size", "numel", "len")
+    return False
 
 
 def _is_empty(value: Value) -> bool:
@@ -356,7 +240,3 @@ def _is_empty(value: Value) -> bool:
     if value.op in ("buffer", "unknown", "tuple"):
         return True
     return value.op == "const"
-
-
-def _static(node: ast.AST) -> bool:
-    return any(isinstance(d, ast.Name) and d.id == "staticmethod" for d in node.decorator_list)  # type: ignore[attr-defined]

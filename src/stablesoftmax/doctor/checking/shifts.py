@@ -1,21 +1,11 @@
-"""What an exponent is: shifted, and by what; or bounded; or logits as they are."""
+"""What an exponent was shifted by: its maximum, something else, or nothing."""
 
-import re
 from dataclasses import dataclass, replace
 
+from .logits import is_filler
 from .values import Value, Values, alternatives, number, stripped, words
 
-__all__ = ["Shift", "could_be_logits", "has_dtype", "shift_of"]
-
-# Parts of a name that say the values are bounded above, or small: exp(-d²) cannot overflow.
-_BOUNDED = re.compile(
-    r"^_?(d|d2|r2|dd|dx|dt|t|tau|w|p|q|u|g|k|i|j|n|ll|lp|lw|pos)_?\d*$"
-    r"|(^|_)(lag|ages?|times?|steps?|positions?|lls?|llhs?|diffs?|angles?|phases?|gap|dev|chi2|errs?|mses?|rmse|"
-    r"sse|bic|aic|aicc|delta\w*|residuals?|resid|errors?|ranks?|idx|index|indices|freqs?|bounds?|kl)($|_|\d)"
-    r"|dist|sq|norm|kernel|gamma|sim(_|s$|$|ilar)|cos|corr|log(?!it)|lik|prob|entrop|ratio|decay|sigmoid|tanh|"
-    r"weight|diverg|hist"
-)
-_LOGARITHMS = re.compile(r"log|(^|_)l[pwl]s?($|_)|lik")
+__all__ = ["Shift", "shift_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +30,8 @@ _SAME_SHAPE = frozenset({"copy", "cast"})
 def shift_of(exponent: Value, values: Values) -> Shift:
     """What an exponent was shifted by."""
     turned, exponent = _turned(exponent), stripped(exponent)
-    if exponent.op in ("either", "where"):
-        choices = [a for a in alternatives(exponent) if not _is_filler(a)]
+    if exponent.op in ("either", "looped", "where"):
+        choices = [a for a in alternatives(exponent) if not is_filler(a)]
         shifts = [shift_of(choice, values) for choice in choices]
         if not shifts:
             return _UNKNOWN
@@ -178,149 +168,3 @@ def _turned(value: Value) -> bool:
             return True
         value = value.args[0]
     return False
-
-
-def _is_filler(value: Value) -> bool:
-    """A number that stands for what is masked out: -inf, -1e9, `torch.finfo(x.dtype).min`."""
-    value = stripped(value)
-    if number(value) is not None:
-        return True
-    while value.op == "neg":
-        value = value.args[0]
-    return value.name.rpartition(".")[2] in (
-        "inf",
-        "min",
-        "infty",
-        "NINF",
-        "float",
-        "full_like",
-    ) or (value.op in ("buffer", "const"))
-
-
-def could_be_logits(value: Value, depth: int = 8, logarithms: bool = False) -> bool:
-    """Whether an exponent may be of any size: a name, a product, a layer's output.
-
-    Squares, distances, similarities, logarithms of probabilities and the like are not; what the
-    rules cannot tell is not.
-    """
-    value = stripped(value)
-    if depth == 0:
-        return False
-
-    def also(part: Value) -> bool:
-        return could_be_logits(part, depth - 1, logarithms)
-
-    match value.op:
-        case "param" | "attribute" | "name" | "item" | "loop":
-            if value.op in ("item", "loop"):
-                return also(value.args[0]) if value.args else False
-            return not _named_bounded(value.name, logarithms) and value.name not in ("self", "args")
-        case "call":
-            last = value.name.rpartition(".")[2]
-            if value.data[0] in ("logits", "layer"):
-                return True
-            return bool(last) and last not in _CALLS and not _named_bounded(value.name, logarithms)
-        case "unknown":
-            return False
-        case "matmul":
-            return not any(
-                re.search(r"norm|dist|sim", stripped(a).name.lower()) for a in value.args
-            )
-        case "add" | "joined":
-            known = [a for a in value.args if number(a) is None]
-            return bool(known) and (
-                all(also(a) or _is_bias(a) for a in known) and any(also(a) for a in known)
-            )
-        case "mul" | "div":
-            left, right = value.args
-            if left is right:
-                return False
-            if value.op == "div":
-                return also(left) and not _is_shrinking(right)
-            known = [a for a in value.args if number(a) is None]
-            return bool(known) and all(
-                also(a) or _is_scale(a) for a in known
-            ) and any(also(a) for a in known)  # fmt: skip
-        case "neg":
-            return also(value.args[0])
-        case "sub":
-            return number(value.args[1]) is not None and also(value.args[0])
-        case "reduce":
-            return value.data[0] in ("sum", "mean") and also(value.args[0])
-        case "either" | "where":
-            known = [a for a in alternatives(value) if not _is_filler(a)]
-            return bool(known) and all(also(a) for a in known)
-        case "updated" | "filled":
-            return all(also(a) for a in value.args if not _is_filler(a))
-        case "log" | "logsumexp":
-            return logarithms
-        case "clip":
-            return also(value.args[0])
-    return False
-
-
-_CALLS = words(
-    "abs sqrt square sin cos tanh sigmoid arange linspace power norm cdist pdist maximum "
-    "minimum range len int normalize logaddexp tan arctan erf cumsum randn rand normal "
-    "uniform random log1p polyval float_power hypot logspace geomspace lgamma gammaln "
-    "normal_ standard_normal layer_norm expit"
-)
-
-
-def _named_bounded(name: str, logarithms: bool) -> bool:
-    last = name.rpartition(".")[2].lower()
-    if logarithms and _LOGARITHMS.search(last):
-        return False
-    return bool(_BOUNDED.search(last)) or last.startswith(("_neg", "neg_"))
-
-
-def _is_bias(value: Value) -> bool:
-    return stripped(value).name.rpartition(".")[2].strip("_") in (
-        "b",
-        "bias",
-        "offset",
-        "intercept",
-    )
-
-
-def _is_scale(value: Value) -> bool:
-    """A temperature, a factor: a name by itself."""
-    value = stripped(value)
-    return value.op in ("param", "attribute", "name", "neg", "const") and not (
-        value.name and re.search(r"dist|sq", value.name.lower())
-    )
-
-
-def _is_shrinking(value: Value) -> bool:
-    """A divisor that bounds the quotient: a norm, a maximum, a sum."""
-    value = stripped(value)
-    if value.op == "reduce":
-        return True
-    last = value.name.rpartition(".")[2].lower()
-    return bool(re.search(r"norm|max|total|range", last))
-
-
-def has_dtype(value: Value, depth: int = 8) -> str:
-    """The dtype that a value was given in the source, or "" where nothing says it."""
-    if depth == 0:
-        return ""
-    if value.op == "cast":
-        return str(value.data[0])
-    if value.op in (
-        "exp",
-        "log",
-        "view",
-        "copy",
-        "index",
-        "neg",
-        "clip",
-        "softmax",
-        "reduce",
-        "list",
-    ):
-        return has_dtype(value.args[0], depth - 1)
-    if value.op in ("add", "sub", "mul", "div"):
-        sides = [a for a in value.args if number(a) is None]
-        kinds = {has_dtype(a, depth - 1) for a in sides}
-        return kinds.pop() if len(kinds) == 1 else ""
-    return ""
