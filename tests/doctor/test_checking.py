@@ -5,7 +5,7 @@ import ast
 import pytest
 from readings import SAID, SILENT
 
-from stablesoftmax.doctor.checking import checked_text
+from stablesoftmax.doctor.checking.reading import checked
 
 
 def due(text):
@@ -18,7 +18,7 @@ def due(text):
 
 def said(text):
     notes = []
-    found = checked_text(text.encode(), "reading.py", notes)
+    found = checked(text.encode(), "reading.py", notes)
     assert notes == []
     return sorted((finding.where["line"], finding.code) for finding in found)
 

@@ -7,21 +7,16 @@ hold each operation against the catalogue (`quotients`, `logarithms`, over `shif
 `probabilities`). What is unknown is never reported.
 """
 
-import ast
 import os
-import warnings
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 
 from ..findings import Finding
 from ..reporting import Report
-from .files import STDIN, Unread, found_files, is_worth_reading, read_bytes, read_source
-from .notebooks import Notebook, NotebookError, parsed, read_notebook
-from .reading import findings, found_in
-from .suppression import Baseline, is_silenced, wanted_codes
+from .files import STDIN, Unread, found_files, read_bytes
+from .reading import checked
+from .suppression import Baseline, wanted_codes
 
-__all__ = ["check", "checked_text"]
-
-_SMALL = 1024  # bytes: what is as short is parsed in any case, to say where it cannot be
+__all__ = ["check"]
 
 
 def check(
@@ -83,56 +78,11 @@ def check(
     notes: list[str] = []
     for name in found_files(names, exclude):
         try:
-            found += checked_text(read_bytes(name), name, notes, names)
+            found += checked(read_bytes(name), name, notes, names)
         except Unread as error:
             notes.append(f"{name} is not read: {error}")
     kept = [f for f in found if f.code in wanted and not (known and known.knows(f))]
     return Report(kept, tool="check", notes=notes)
-
-
-def checked_text(
-    data: bytes, name: str, notes: list[str], named: Collection[str] = ()
-) -> list[Finding]:
-    """The findings in the bytes of one file that no `# noqa` silences.
-
-    Raises
-    ------
-    Unread
-        Where it is no source, or no notebook.
-    """
-    notebook: Notebook | None = None
-    filename = "<stdin>" if name == STDIN else name
-    if name.endswith(".ipynb"):
-        try:
-            notebook = read_notebook(data)
-        except NotebookError as error:
-            raise Unread(str(error)) from error
-        notes += [f"{name} is not read in {line}" for line in notebook.unread]
-        text = notebook.text
-    elif is_worth_reading(data) or len(data) < _SMALL or name in named:
-        text = read_source(data).text
-    else:
-        return []
-    tree = _tree(text, notebook is not None)
-    lines = text.splitlines()
-    found = found_in(tree)
-    spoken = [
-        (code, node)
-        for code, node in found
-        if "noqa" not in text or not is_silenced(lines[node.lineno - 1 : node.end_lineno], code)  # type: ignore[attr-defined]
-    ]
-    return list(findings(spoken, tree, text, filename, notebook)) if spoken else []
-
-
-def _tree(text: str, is_notebook: bool) -> ast.Module:
-    try:
-        with warnings.catch_warnings():  # of invalid escapes in the file that is read
-            warnings.simplefilter("ignore")
-            return parsed(text) if is_notebook else ast.parse(text)
-    except SyntaxError as error:
-        raise Unread(f"line {error.lineno}: {error.msg}") from error
-    except (ValueError, RecursionError, MemoryError) as error:  # a null byte; nested too deeply
-        raise Unread(str(error) or type(error).__name__) from error
 
 
 def _listed(option: str, codes: Sequence[str]) -> Sequence[str]:

@@ -3,6 +3,7 @@
 import ast
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from .values import Value, Values
 
@@ -67,7 +68,7 @@ class Scope:
         self.names = joined
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(eq=False)
 class Function:
     """A function of the module, with the scope that it was defined in."""
 
@@ -76,11 +77,11 @@ class Function:
     method_of: "Class | None" = None
     calls: list[set[tuple[str, ast.AST]]] = field(default_factory=list)
     """What was found in its body, once for each call in the module with that call's arguments."""
-    size: int = 0
-    """Its nodes."""
 
-    def __post_init__(self) -> None:
-        self.size = sum(1 for _ in ast.walk(self.node))
+    @cached_property
+    def size(self) -> int:
+        """How many nodes it has."""
+        return sum(1 for _ in ast.walk(self.node))
 
 
 @dataclass(slots=True, eq=False)
@@ -108,17 +109,29 @@ def dotted(node: ast.AST) -> str | None:
 
 
 def assigned_names(body: Iterable[ast.AST]) -> set[str]:
-    """The names that statements bind, in this scope."""
+    """The names that statements assign to, in this scope."""
     names: set[str] = set()
-    waiting = list(body)
+    waiting: list[ast.AST] = list(body)
     while waiting:
         node = waiting.pop()
-        if isinstance(node, ast.Name | ast.Attribute | ast.Subscript):
-            if isinstance(node.ctx, ast.Store) and (name := dotted(node)):
-                names.add(name)
-            inner = dotted(node.value) if isinstance(node, ast.Subscript) else None
-            if isinstance(node.ctx, ast.Store) and inner:
-                names.add(inner)
-        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Lambda):
-            waiting.extend(ast.iter_child_nodes(node))
-    return names
+        match node:
+            case ast.Assign(targets=targets) | ast.Delete(targets=targets):
+                waiting += targets
+            case ast.AugAssign(target=target) | ast.AnnAssign(target=target):
+                waiting.append(target)
+            case ast.Tuple(elts=elements) | ast.List(elts=elements):
+                waiting += elements
+            case ast.Starred(value=inner):
+                waiting.append(inner)
+            case ast.Name() | ast.Attribute():
+                names.add(dotted(node) or "")
+            case ast.Subscript(value=inner):
+                names |= {dotted(node) or "", dotted(inner) or ""}
+            case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
+                names.add(node.name)
+            case _:
+                for name in ("target", "body", "orelse", "finalbody", "handlers", "cases"):
+                    part = getattr(node, name, None)
+                    if part is not None:
+                        waiting += part if isinstance(part, list) else [part]
+    return names - {""}

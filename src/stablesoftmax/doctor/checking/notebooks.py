@@ -5,7 +5,10 @@ import json
 import re
 from dataclasses import dataclass
 
-__all__ = ["Notebook", "NotebookError", "parsed", "read_notebook"]
+__all__ = ["UNPARSED", "Notebook", "NotebookError", "parsed", "read_notebook", "reason_of"]
+
+UNPARSED = (SyntaxError, ValueError, RecursionError, MemoryError)
+"""What the parser raises: for bad syntax, a null byte, nesting that is too deep."""
 
 _MAGIC = re.compile(r"^(\s*)(?:[%!?]|[\w.\[\]'\", ]+=\s*[%!])|^(\s*)[\w.]+\?{1,2}\s*$")
 _TIMED = re.compile(r"^%%(time|timeit|capture|prun|memit|mprun)\b")
@@ -52,8 +55,8 @@ def read_notebook(data: bytes) -> Notebook:
         plain = _plain(source)
         try:
             parsed(plain)
-        except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-            unread.append(f"cell {number}: {_reason(error)}")
+        except UNPARSED as error:
+            unread.append(f"cell {number}: {reason_of(error)}")
             continue
         cell_lines = plain.split("\n")
         lines += cell_lines
@@ -84,7 +87,7 @@ def _plain(source: str) -> str:
     try:
         parsed(source)
         return source  # a % at the start of a line may be Python's, in a longer expression
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
+    except UNPARSED:
         pass
     plain, continued = [], False
     for line in lines:
@@ -98,7 +101,8 @@ def _plain(source: str) -> str:
     return "\n".join(plain)
 
 
-def _reason(error: BaseException) -> str:
-    if isinstance(error, SyntaxError):
+def reason_of(error: BaseException) -> str:
+    """Why a text does not parse, in one line."""
+    if isinstance(error, SyntaxError) and error.lineno is not None:
         return f"line {error.lineno}: {error.msg}"
     return str(error) or type(error).__name__

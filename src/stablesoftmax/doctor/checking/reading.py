@@ -2,15 +2,20 @@
 
 import ast
 import re
-from collections.abc import Iterator, Sequence
+import warnings
+from collections.abc import Collection, Iterator, Sequence
 
 from ..findings import Finding, Severity
+from .files import STDIN, Unread, is_worth_reading, read_source
 from .modules import Reader
-from .notebooks import Notebook
+from .notebooks import UNPARSED, Notebook, NotebookError, parsed, read_notebook, reason_of
+from .suppression import is_silenced
 
-__all__ = ["MESSAGES", "Found", "findings", "found_in"]
+__all__ = ["MESSAGES", "Found", "checked", "found_in"]
 
 Found = tuple[str, ast.AST]
+
+_SMALL = 1024  # bytes: what is as short is parsed in any case, to say where it cannot be
 
 MESSAGES: dict[str, tuple[Severity, str]] = {
     "SMX001": ("error", "exp is not shifted by the maximum before it is divided by its sum"),
@@ -32,6 +37,47 @@ MESSAGES: dict[str, tuple[Severity, str]] = {
 }
 
 
+def checked(data: bytes, name: str, notes: list[str], named: Collection[str] = ()) -> list[Finding]:
+    """The findings in the bytes of one file that no `# noqa` silences.
+
+    Raises
+    ------
+    Unread
+        Where it is no source, or no notebook.
+    """
+    notebook: Notebook | None = None
+    filename = "<stdin>" if name == STDIN else name
+    if name.endswith(".ipynb"):
+        try:
+            notebook = read_notebook(data)
+        except NotebookError as error:
+            raise Unread(str(error)) from error
+        notes += [f"{name} is not read in {line}" for line in notebook.unread]
+        text = notebook.text
+    elif is_worth_reading(data) or len(data) < _SMALL or name in named:
+        text = read_source(data).text
+    else:
+        return []
+    tree = _tree(text, notebook is not None)
+    lines = _lines(text)
+    found = found_in(tree)
+    spoken = [
+        (code, node)
+        for code, node in found
+        if not is_silenced(lines[node.lineno - 1 : node.end_lineno], code)  # type: ignore[attr-defined]
+    ]
+    return list(_findings(spoken, tree, text, filename, notebook)) if spoken else []
+
+
+def _tree(text: str, is_notebook: bool) -> ast.Module:
+    try:
+        with warnings.catch_warnings():  # of invalid escapes in the file that is read
+            warnings.simplefilter("ignore")
+            return parsed(text) if is_notebook else ast.parse(text)
+    except UNPARSED as error:
+        raise Unread(reason_of(error)) from error
+
+
 def found_in(tree: ast.Module) -> list[Found]:
     """What the rules find in a tree, in the order of the source, each place once a cause."""
     reader = Reader(tree)
@@ -39,15 +85,20 @@ def found_in(tree: ast.Module) -> list[Found]:
     return sorted(reader.findings(), key=lambda found: (*_start(found[1]), found[0]))
 
 
-def findings(
+def _findings(
     found: Sequence[Found], tree: ast.Module, text: str, filename: str, notebook: Notebook | None
 ) -> Iterator[Finding]:
     """What was found as findings, with place and source line."""
-    lines = re.split(r"\r\n|\r|\n", text)  # as Python counts them: a form feed ends no line
+    lines = _lines(text)
     functions = [n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)]
     for code, node in found:
         severity, message = MESSAGES[code]
         yield Finding(code, severity, message, _place(node, lines, functions, filename, notebook))
+
+
+def _lines(text: str) -> list[str]:
+    """The lines as Python counts them: a form feed, at which str.splitlines splits, ends none."""
+    return re.split(r"\r\n|\r|\n", text)
 
 
 def _start(node: ast.AST) -> tuple[int, int]:
