@@ -172,6 +172,24 @@ class Learner:
         probs /= np.sum(probs)  #! SMX001
         return probs
 """,
+    "a sum in a list": NP + """
+def softmax(X):
+    e = np.exp(X)
+    return e / np.array([np.sum(e, axis=1)]).T  #! SMX001
+""",
+    "weights of a softmax": NP + """
+def softmax(w, t=1.0):
+    e = np.exp(np.array(w) / t)
+    return e / np.sum(e)  #! SMX001
+""",
+    "divided in a loop": NP + """
+def softmax(x):
+    y = [np.exp(v) for v in x]
+    total = np.sum(y)
+    for j in range(len(y)):
+        y[j] = y[j] / total  #! SMX001
+    return y
+""",
     "xp": """
 def softmax(x, xp):
     e = xp.exp(x)
@@ -288,6 +306,17 @@ def log_probs(scores, sampled):
         probs = scores
     return probs.log()  #! SMX004
 """,
+    "log of a row's probability": NP + """
+def loss(W, X, y):
+    total = 0.0
+    for i in range(len(X)):
+        f = X[i].dot(W)
+        f -= np.max(f)
+        sum_exp = np.sum(np.exp(f))
+        p = lambda k: np.exp(f[k]) / sum_exp
+        total += -np.log(p(y[i]))  #! SMX004
+    return total
+""",
     # SMX005
     "log of sum of exp": NP + """
 def logsumexp(x):
@@ -394,6 +423,37 @@ def cross_entropy(targets, predictions):
     predictions = np.clip(predictions, 1e-12, 1.0 - 1e-12)
     return -np.sum(targets * np.log(predictions)) / len(targets)  #! SMX008
 """,
+    "what labels pick from a clip": NP + """
+def loss(y_pred, y_true):
+    clipped = np.clip(y_pred, 1e-7, 1 - 1e-7)
+    if len(y_true.shape) == 1:
+        picked = clipped[range(len(y_pred)), y_true]
+    else:
+        picked = np.sum(clipped * y_true, axis=1)
+    return -np.log(picked)  #! SMX008
+""",
+    "a masked softmax normalised again": TORCH + """
+def masked_softmax(x, mask):
+    p = F.softmax(x * mask, dim=-1) * mask
+    return p / (p.sum(dim=-1, keepdim=True) + 1e-13)  #! SMX008
+""",
+    "an epsilon in groups": TORCH + """
+from torch_geometric.utils import scatter
+def softmax(src, index, dim=0):
+    top = scatter(src.detach(), index, dim, reduce="max")
+    out = (src - top.index_select(dim, index)).exp()
+    total = scatter(out, index, dim, reduce="sum") + 1e-16
+    return out / total.index_select(dim, index)  #! SMX008
+""",
+    "an actor": TORCH + """
+class Actor(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.net = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Softmax(dim=-1))
+    def log_prob(self, state):
+        probs = self.net(state)
+        return torch.log(probs + 1e-8)  #! SMX008
+""",
     # SMX009
     "softmax into cross_entropy": TORCH + """
 def loss(x, y):
@@ -410,6 +470,21 @@ def train(x, y):
     model = Net()
     criterion = nn.CrossEntropyLoss()
     return criterion(model(x), y)  #! SMX009
+""",
+    "a network on a device into CrossEntropyLoss": TORCH + """
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(4, 3)
+        self.softmax = nn.Softmax(dim=1)
+    def forward(self, x):
+        return self.softmax(F.relu(self.layer(x)))
+net = Net().to("cuda")
+criterion = nn.CrossEntropyLoss()
+for epoch in range(10):
+    for i, (inputs, labels) in enumerate(loader):
+        outputs = net(inputs.to("cuda"))
+        loss = criterion(outputs, labels)  #! SMX009
 """,
     "sequential into CrossEntropyLoss": TORCH + """
 model = nn.Sequential(nn.Linear(4, 3), nn.Softmax(dim=1))
@@ -944,6 +1019,20 @@ def f(df):
     "contrast": TORCH + """
 def loss(positive, negatives):
     return -torch.log(torch.exp(positive) / torch.exp(negatives).sum())
+""",
+    "a sigmoid in the branch that is meant": TORCH + """
+def cost(logits, focal):
+    if focal:
+        p = torch.sigmoid(logits)
+    else:
+        p = logits.softmax(-1)
+    return -(p + 1e-8).log()
+""",
+    "the largest of a softmax": TORCH + """
+def route(logits, k):
+    weights = F.softmax(logits, dim=-1)
+    top = weights.gather(1, weights.topk(k)[1])
+    return top / (top.sum(dim=-1, keepdim=True) + 1e-20)
 """,
     "a Poisson loss": NP + """
 def poisson(y_true, y_pred, eps=1e-7):

@@ -11,6 +11,7 @@ from .values import NO_AXIS, Value, Values
 __all__ = ["Calls"]
 
 _SEQUENCES = {"list", "tuple", "sorted", "reversed", "iter", "set"}
+_KEEPS_MODEL = {"to", "cuda", "cpu", "float", "double", "half", "eval", "train", "requires_grad_"}
 _DEEPEST = 3  # calls of the module's own functions in one another
 _LARGEST = 1500  # nodes of a function that is read again for a call
 _MOST_NODES = 100_000  # that are read again in one file
@@ -68,9 +69,13 @@ class Calls(Operations):
             method = base.data[0].methods.get(name)
             if method is not None:
                 return self.inlined(method, arguments, base)
+            if name in _KEEPS_MODEL:
+                return base
             known = base.data[0].attributes.get(name)
             return None if known is None else self._applied(known, arguments, node, scope)
         if base.op == "layer":
+            if name in _KEEPS_MODEL:
+                return base
             if name == "add" and arguments.positional:
                 layer = self.make("layer", *base.args, arguments.positional[0], data=base.data)
                 self.rebind(node.func.value, layer, scope)  # type: ignore[attr-defined]

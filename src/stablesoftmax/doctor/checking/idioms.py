@@ -16,7 +16,7 @@ __all__ = [
 ARRAY_ROOTS = words(
     "aesara autograd builtins chainer chex cmath cupy dask flax haiku jax keras keras_core "
     "math mlx mxnet numpy optax paddle pytensor scipy sklearn stablesoftmax tensorflow "
-    "tensorflow_probability tf_keras theano tinygrad torch"
+    "tensorflow_probability tf_keras theano tinygrad torch torch_geometric torch_scatter"
 )
 """The packages whose functions are known by their last name."""
 
@@ -49,8 +49,8 @@ def _by_name(operations: dict[str, str]) -> dict[str, str]:
 REDUCTIONS = _by_name(
     {
         "sum": (
-            "sum nansum reduce_sum fsum sumover segment_sum scatter_sum scatter_add "
-            "unsorted_segment_sum"
+            "scatter segment sum nansum reduce_sum fsum sumover segment_sum scatter_sum "
+            "scatter_add unsorted_segment_sum"
         ),
         "max": ("max max_axis amax nanmax reduce_max segment_max scatter_max unsorted_segment_max"),
         "min": "min min_axis amin nanmin reduce_min segment_min",

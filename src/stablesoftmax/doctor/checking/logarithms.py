@@ -12,7 +12,7 @@ from .values import Value, Values, stripped
 __all__ = ["Logarithms"]
 
 _PROBABILITIES = re.compile(
-    r"(^|_)(p|ps|q|prob\w*|pred\w*|softmax|yhat|y_hat|output|outputs|out|a|o|activations?|scores?_?prob|pi)($|_|\d)"
+    r"(^|_)(p|ps|q|prob\w*|pred\w*|softmax|yhat|y_hat|output|outputs|out|a|al|o|activations?|scores?_?prob|pi)($|_|\d)"
     r"|prob|softmax|y_?hat|y_?pred"
 )
 
@@ -29,15 +29,26 @@ class Logarithms(RuleBook):
         if picked(array, self.values):
             self._say("SMX004", node)
             return
-        inner = stripped(array)
-        if inner.op == "clip" or (inner.op == "add" and any(map(is_small, inner.args))):
-            floored = (
-                inner.args[1] if inner.op == "add" and is_small(inner.args[0]) else inner.args[0]
-            )
-            if picked(floored, self.values):
-                self._say("SMX008", node)
-            return
-        self._log_sum_exp(inner, node)
+        if self._is_floored(array):
+            self._say("SMX008", node)
+        elif _floored(stripped(array)) is None:
+            self._log_sum_exp(stripped(array), node)
+
+    def _is_floored(self, value: Value, by_labels: bool = False) -> bool:
+        """Whether it is a softmax, or what labels pick of probabilities, kept from 0."""
+        by_labels = by_labels or _by_labels(value)
+        value = stripped(value)
+        if value.op in ("either", "looped"):
+            return any(self._is_floored(choice, by_labels) for choice in value.args)
+        if value.op == "reduce" and value.data[0] == "sum":
+            inner = stripped(value.args[0])
+            sides = (inner.args, inner.args[::-1]) if inner.op == "mul" else ()
+            return any(is_label(a) and self._is_floored(b, True) for a, b in sides)
+        p = _floored(value)
+        if p is None:
+            return False
+        chosen = by_labels or _by_labels(p)
+        return bool(picked(p, self.values)) or (chosen and _is_probability(stripped(p)))
 
     def _log_sum_exp(self, inner: Value, node: ast.AST) -> None:
         divisor = total(inner)
@@ -65,12 +76,11 @@ class Logarithms(RuleBook):
             if inner.op != "log" or not is_label(label):
                 continue
             p = stripped(inner.args[0])
-            floored = p.op == "clip" or (p.op == "add" and any(map(is_small, p.args)))
-            if floored:
-                p = stripped(p.args[1] if p.op == "add" and is_small(p.args[0]) else p.args[0])
+            floored = _floored(p)
+            p = p if floored is None else stripped(floored)
             if picked(p, self.values) or not p.name or not _is_probability(p):
                 return
-            code = "SMX008" if floored else "SMX012"
+            code = "SMX012" if floored is None else "SMX008"
             self._products[value] = self.values.core(p), code, node
             self._say(code, node)
             return
@@ -85,5 +95,25 @@ class Logarithms(RuleBook):
                 self.reporter.retract(*known[1:])
 
 
+def _floored(value: Value) -> Value | None:
+    """What a clip, or an added epsilon, keeps from 0; None where there is none."""
+    if value.op == "clip":
+        return value.args[0]
+    if value.op == "add" and any(map(is_small, value.args)):
+        return value.args[1] if is_small(value.args[0]) else value.args[0]
+    return None
+
+
 def _is_probability(value: Value) -> bool:
-    return bool(_PROBABILITIES.search(value.name.lower().rpartition(".")[2]))
+    names = (name.lower().rpartition(".")[2] for name in (value.name, *value.called))
+    return any(_PROBABILITIES.search(name) for name in names)
+
+
+def _by_labels(value: Value) -> bool:
+    """Whether entries were picked by labels: `p[np.arange(n), y]`."""
+    while value.args and value.op in ("index", "view", "copy", "cast"):
+        if value.op == "index" and len(value.args) > 1:
+            index = value.args[1]
+            return any(map(is_label, index.args if index.op == "tuple" else (index,)))
+        value = value.args[0]
+    return False

@@ -29,7 +29,7 @@ def could_be_logits(value: Value, depth: int = 8, logarithms: bool = False) -> b
     rules cannot tell is not.
     """
     value = stripped(value)
-    if depth == 0 or any(map(_called_bounded, value.called)):
+    if depth == 0 or any(_called_bounded(name, logarithms) for name in value.called):
         return False
 
     def also(part: Value) -> bool:
@@ -42,6 +42,8 @@ def could_be_logits(value: Value, depth: int = 8, logarithms: bool = False) -> b
                 if start is not None and start.op == "buffer":  # zeros, and a loop adds to them
                     return not _named_bounded(value.name, logarithms)
                 return start is not None and also(start)
+            if value.op == "param" and _is_in_softmax(value) and len(value.name) == 1:
+                return True
             return not _named_bounded(value.name, logarithms) and value.name not in ("self", "args")
         case "call":
             last = value.name.rpartition(".")[2]
@@ -97,6 +99,11 @@ _CALLS = words(
 )
 
 
+def _is_in_softmax(parameter: Value) -> bool:
+    """Whether a parameter is one of a function that calls itself a softmax."""
+    return "softmax" in getattr(parameter.data[1], "name", "").lower()
+
+
 def _named_bounded(name: str, logarithms: bool) -> bool:
     last = name.rpartition(".")[2].lower()
     if logarithms and _LOGARITHMS.search(last):
@@ -117,8 +124,9 @@ def _is_bias(value: Value) -> bool:
     )
 
 
-def _called_bounded(name: str) -> bool:
-    return bool(_CALLED.search(name.rpartition(".")[2].lower()))
+def _called_bounded(name: str, logarithms: bool) -> bool:
+    last = name.rpartition(".")[2].lower()
+    return bool(_CALLED.search(last)) and not (logarithms and _LOGARITHMS.search(last))
 
 
 def _is_scale(value: Value) -> bool:

@@ -1,6 +1,8 @@
 """One pass over a module: its own statements, then each function once, with parameters unknown."""
 
 import ast
+import re
+from bisect import bisect_left, bisect_right
 
 from .environment import Class, Function, Scope, assigned_names
 from .rulebook import CLEARED
@@ -10,6 +12,8 @@ from .walking import Statements
 
 __all__ = ["Reader"]
 
+_WORTH = re.compile(r"[sS]oftmax|logsumexp|\bexp2?_?\b|\blog(?:2|10)?\s*\(|isnan|nan_to_num")
+_LOSS = re.compile(r"cross_?entropy|\r(?!\n)", re.IGNORECASE)
 _Def = ast.FunctionDef | ast.AsyncFunctionDef
 
 
@@ -20,12 +24,18 @@ class Reader(Statements):
     ----------
     tree : ast.Module
         The parsed source.
+    text : str
+        The source itself, if it is at hand: functions in which nothing stands that the rules know
+        are then passed over, which is most of them.
     """
 
-    def __init__(self, tree: ast.Module) -> None:
+    def __init__(self, tree: ast.Module, text: str = "") -> None:
         values = Values()
         super().__init__(values, Rules(values, self))
         self.tree = tree
+        self._lines = text.split("\n")
+        # A network is called in functions that name nothing: there every function is read.
+        self._worth = None if not text or _LOSS.search(text) else _lines_of(_WORTH, text)
         self.direct: dict[ast.AST | None, set[tuple[str, ast.AST]]] = {}
         self._reading: ast.AST | None = None
         self._instances: dict[ast.ClassDef, Class] = {}
@@ -34,8 +44,26 @@ class Reader(Statements):
         """Read the whole module: its own statements, then the functions that wait."""
         scope = Scope()
         self.statements(self.tree.body, scope)
-        while self.pending:
-            self.function(self.pending.pop(0))
+        waiting, self.pending = self.pending, []
+        for function in self._worth_reading(waiting):
+            self.function(function)
+
+    def _worth_reading(self, functions: list[Function]) -> list[Function]:
+        """Those that hold what the rules know, and those that call one of them."""
+        if self._worth is None:
+            return functions
+        named = {f: self._is_worth(f.method_of.node if f.method_of else f.node) for f in functions}
+        names = {getattr(f.node, "name", "") for f, worth in named.items() if worth} - {""}
+        return [f for f in functions if named[f] or self._calls(f.node, names)]
+
+    def _calls(self, node: ast.AST, names: set[str]) -> bool:
+        """Whether a function's text names one of these before a bracket."""
+        first, last = node.lineno, node.end_lineno  # type: ignore[attr-defined]
+        text = "\n".join(self._lines[first - 1 : last])
+        return any(f"{name}(" in text for name in names)
+
+    def _is_worth(self, node: ast.AST) -> bool:
+        return self._worth is None or _has_line(node, self._worth)
 
     def report(self, code: str, node: ast.AST) -> None:
         """Note where the rules found something, for the functions that are being read."""
@@ -128,7 +156,8 @@ class Reader(Statements):
             else:
                 self.statement(statement, body)
         known.attributes.update(body.names)
-        self._collect(known)
+        if self._is_worth(node):
+            self._collect(known)
         self.pending.extend(known.methods.values())
 
     def _collect(self, known: Class) -> None:
@@ -170,6 +199,21 @@ class Reader(Statements):
             if argument is not None:
                 inner.names[argument.arg] = self.make("param", data=(argument.arg, function.node))
         return inner
+
+
+def _lines_of(pattern: re.Pattern[str], text: str) -> list[int]:
+    """The numbers of the lines in which a pattern is found, from 1."""
+    lines, line, last = [], 1, 0
+    for found in pattern.finditer(text):
+        line += text.count("\n", last, found.start())
+        last = found.start()
+        lines.append(line)
+    return lines
+
+
+def _has_line(node: ast.AST, lines: list[int]) -> bool:
+    first, last = node.lineno, node.end_lineno  # type: ignore[attr-defined]
+    return bisect_left(lines, first) < bisect_right(lines, last)
 
 
 def _static(node: ast.AST) -> bool:

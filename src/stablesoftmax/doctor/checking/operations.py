@@ -181,6 +181,11 @@ class Operations(Evaluator):
         library: str,
     ) -> Value | None:
         kind = REDUCTIONS[name]
+        if name in ("scatter", "segment"):
+            by = arguments.named.get("reduce")
+            kind = REDUCTIONS.get(str(by.data[0]), "") if by is not None and by.data else ""
+            if not kind:
+                return None
         if "segment" in name or "scatter" in name:
             return self.make("reduce", array, data=(kind, "segments", True, ""))
         if kind == "sum" and "b" in arguments.named:

@@ -10,7 +10,7 @@ from .values import Value, Values, alternatives, number, stripped
 __all__ = ["Quotient", "exponential_in", "is_label", "is_softmax", "picked", "quotient_of", "total"]
 
 _LABELS = re.compile(
-    r"(^|_)(y|ys|t|label\w*|target\w*|truth|gt|onehot|hot|true|actual|expected)($|_|\d)|onehot|one_hot|label|target"
+    r"(^|_)(y|ys|t|label\w*|target\w*|truth|gt|onehot|hot|true|actual|expected|actions?)($|_|\d)|onehot|one_hot|label|target"
 )
 _MASKS = re.compile(r"mask|valid|active|legal|keep|ok|finite|avail|allowed|present")
 
@@ -56,6 +56,8 @@ def total(value: Value, depth: int = 8) -> _Total | None:
             restored = restored or value.op == "index"
         elif value.op == "clip":
             epsilon, value = True, value.args[0]
+        elif value.op == "tuple" and len(value.args) == 1:  # np.array([e.sum(axis=1)]).T
+            restored, value = True, value.args[0]
         elif value.op == "add" and any(map(is_small, value.args)):
             epsilon = True
             value = value.args[1] if is_small(value.args[0]) else value.args[0]
@@ -76,7 +78,7 @@ def is_small(value: Value) -> bool:
 
 def exponential_in(value: Value, depth: int = 8) -> tuple[Value, tuple[Value, ...]] | None:
     """The exp that a value is, and what it is multiplied by; None where it is none."""
-    value = stripped(value)
+    value = _before_loop(value)
     if value.op == "exp":
         return value, ()
     if not depth:
@@ -106,6 +108,14 @@ def exponential_in(value: Value, depth: int = 8) -> tuple[Value, tuple[Value, ..
     return None
 
 
+def _before_loop(value: Value) -> Value:
+    """The value; of what a loop changes element by element, what it was before."""
+    value = stripped(value)
+    while value.op == "loop" and value.args:
+        value = stripped(value.args[0])
+    return value
+
+
 def is_mask(value: Value) -> bool:
     """Whether a factor is a mask: a comparison, or a name that says so."""
     value = stripped(value)
@@ -123,7 +133,7 @@ def quotient_of(value: Value, values: Values) -> Quotient | None:
     summed = divisor.total
     if summed.op == "reduce" and summed.data[0] == "sum":
         inner = exponential_in(summed.args[0])
-        same = values.core(above) is values.core(summed.args[0])
+        same = values.core(_before_loop(above)) is values.core(summed.args[0])
     elif summed.op == "add":
         inner, same = _added(above, summed, values)
     else:
@@ -201,7 +211,9 @@ def is_softmax(value: Value, values: Values, depth: int = 6, perhaps: bool = Fal
                 return is_softmax(value.args[side], values, depth - 1, perhaps)
     if value.op in ("either", "looped", "updated"):
         found_in = [is_softmax(a, values, depth - 1, perhaps) for a in alternatives(value)]
-        enough = any(found_in) if perhaps and value.op == "either" else all(found_in)
+        sigmoid = any("sigmoid" in a.name or "expit" in a.name for a in value.args)
+        lenient = perhaps and value.op == "either" and not sigmoid
+        enough = any(found_in) if lenient else all(found_in)
         return next((f for f in found_in if f), None) if enough else None
     if value.op == "loop" and value.args:
         return is_softmax(value.args[0], values, depth - 1, perhaps)
@@ -210,8 +222,10 @@ def is_softmax(value: Value, values: Values, depth: int = 6, perhaps: bool = Fal
 
 def _is_scale(value: Value) -> bool:
     """Whether a factor is a number: 0.5, or a name such as num_samples."""
-    name = stripped(value).name.lower().rpartition(".")[2]
-    return number(value) is not None or name.startswith(("num", "n_", "scale", "count"))
+    names = (name.lower().rpartition(".")[2] for name in (value.name, *value.called))
+    return number(value) is not None or any(
+        name.startswith(("num", "n_", "scale", "count")) for name in names
+    )
 
 
 def picked(value: Value, values: Values) -> Value | None:

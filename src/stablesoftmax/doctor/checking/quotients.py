@@ -4,7 +4,7 @@ import ast
 import re
 
 from .logits import could_be_logits, has_dtype
-from .probabilities import Quotient, is_mask, quotient_of
+from .probabilities import Quotient, is_mask, is_softmax, quotient_of, total
 from .rulebook import CLEARED, RuleBook
 from .shifts import shift_of
 from .values import UNKNOWN_AXIS, Value, number, stripped
@@ -21,11 +21,25 @@ class Quotients(RuleBook):
         """A division: of exp by a sum of exp, of a softmax by itself."""
         found = quotient_of(value, self.values)
         if found is None:
-            return
-        if found.same:
+            self._normalised_again(value, node)
+        elif found.same:
             self._quotient(found, node)
         elif not found.factors:
             self._mismatch(found, node)
+
+    def _normalised_again(self, value: Value, node: ast.AST) -> None:
+        """A masked softmax over its own sum and an epsilon: no row sums to 1."""
+        above, below = value.args
+        divisor = total(below)
+        if divisor is None or not divisor.epsilon or divisor.total.op != "reduce":
+            return
+        summed = divisor.total
+        same = summed.data[0] == "sum" and self.values.core(summed.args[0]) is self.values.core(
+            above
+        )
+        masked = stripped(above).op in ("mul", "where", "updated", "either")  # a top-k keeps some
+        if same and masked and is_softmax(above, self.values):
+            self._say("SMX008", node)
 
     def _quotient(self, found: Quotient, node: ast.AST) -> None:
         exponent = found.numerator

@@ -60,7 +60,7 @@ def checked(data: bytes, name: str, notes: list[str], named: Collection[str] = (
         return []
     tree = _tree(text, notebook is not None)
     lines = _lines(text)
-    found = found_in(tree)
+    found = found_in(tree, text)
     spoken = [
         (code, node)
         for code, node in found
@@ -78,9 +78,9 @@ def _tree(text: str, is_notebook: bool) -> ast.Module:
         raise Unread(reason_of(error)) from error
 
 
-def found_in(tree: ast.Module) -> list[Found]:
+def found_in(tree: ast.Module, text: str = "") -> list[Found]:
     """What the rules find in a tree, in the order of the source, each place once a cause."""
-    reader = Reader(tree)
+    reader = Reader(tree, text)
     reader.read()
     return sorted(reader.findings(), key=lambda found: (*_start(found[1]), found[0]))
 
