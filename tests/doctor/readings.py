@@ -149,6 +149,14 @@ def weights(checkpoints, maximize):
     weights = [np.exp(c[0]) if maximize else np.exp(-c[0]) for c in checkpoints]
     return [w / sum(weights) for w in weights]  #! SMX001
 """,
+    "a helper whose value a constructor keeps": NP + """
+def _exp(x):
+    e = np.exp(x)
+    return e / e.sum()  #! SMX001
+class Policy:
+    def __init__(self, preferences):
+        self.p = _exp(preferences)
+""",
     "a helper that unknown values reach": NP + """
 from .data import load
 def _softmax(scores):
@@ -485,6 +493,16 @@ for epoch in range(10):
     for i, (inputs, labels) in enumerate(loader):
         outputs = net(inputs.to("cuda"))
         loss = criterion(outputs, labels)  #! SMX009
+""",
+    "an inherited forward into CrossEntropyLoss": TORCH + """
+class Base(nn.Module):
+    def forward(self, x):
+        return torch.softmax(self.features(x), dim=1)
+class Net(Base):
+    def features(self, x):
+        return x @ self.weight
+def loss(x, y):
+    return nn.CrossEntropyLoss()(Net()(x), y)  #! SMX009
 """,
     "sequential into CrossEntropyLoss": TORCH + """
 model = nn.Sequential(nn.Linear(4, 3), nn.Softmax(dim=1))

@@ -2,22 +2,22 @@
 
 import ast
 
-from .environment import Function, Scope, dotted
+from .containers import CONTAINER_METHODS, Containers
+from .environment import Function, Scope, dotted, is_static
 from .idioms import ARRAY_ROOTS, FUNCTIONS, LAYERS, METHODS, REDUCTIONS
-from .operations import AXES, KEEP, Arguments, Operations
+from .operations import AXES, Arguments
 from .rules import Rules
-from .values import NO_AXIS, Value, Values
+from .values import Value, Values
 
 __all__ = ["Calls"]
 
-_SEQUENCES = {"list", "tuple", "sorted", "reversed", "iter", "set"}
 _KEEPS_MODEL = {"to", "cuda", "cpu", "float", "double", "half", "eval", "train", "requires_grad_"}
 _DEEPEST = 3  # calls of the module's own functions in one another
 _LARGEST = 1500  # nodes of a function that is read again for a call
 _MOST_NODES = 100_000  # that are read again in one file
 
 
-class Calls(Operations):
+class Calls(Containers):
     """Give calls their values."""
 
     def __init__(self, values: Values, rules: Rules) -> None:
@@ -35,7 +35,7 @@ class Calls(Operations):
             name = dotted(function)
             known = scope.get(name) if name else None
             if known is not None:
-                return self._applied(known, arguments, node, scope)
+                return self.applied(known, arguments, node, scope)
             base = self.value(function.value, scope)  # once: a chain of n methods is read n times
             value = self._method(base, function.attr, arguments, node, scope)
             if value is not None:
@@ -43,8 +43,8 @@ class Calls(Operations):
                     self.rules.written(base, value, node)
                     self.rebind(function.value, value, scope)
                 return value
-            return self._applied(self.attribute(base, function.attr), arguments, node, scope)
-        return self._applied(self.value(function, scope), arguments, node, scope)
+            return self.applied(self.attribute(base, function.attr), arguments, node, scope)
+        return self.applied(self.value(function, scope), arguments, node, scope)
 
     def body(self, function: Function, inner: Scope) -> Value:
         """What a function's body returns, in a scope that binds its parameters."""
@@ -64,15 +64,15 @@ class Calls(Operations):
         self, base: Value, name: str, arguments: Arguments, node: ast.Call, scope: Scope
     ) -> Value | None:
         if base.op == "name":
-            return self._ufunc_method(base, name, arguments)
+            return self.ufunc_method(base, name, arguments)
         if base.op == "instance":
-            method = base.data[0].methods.get(name)
+            method = base.data[0].method(name)
             if method is not None:
                 return self.inlined(method, arguments, base)
             if name in _KEEPS_MODEL:
                 return base
-            known = base.data[0].attributes.get(name)
-            return None if known is None else self._applied(known, arguments, node, scope)
+            known = base.data[0].attribute(name)
+            return None if known is None else self.applied(known, arguments, node, scope)
         if base.op == "layer":
             if name in _KEEPS_MODEL:
                 return base
@@ -82,18 +82,10 @@ class Calls(Operations):
             if name == "compile":
                 self.rules.compiled(base, arguments, node)
             if name in ("forward", "call", "__call__", "predict", "predict_proba"):
-                return self._applied(base, arguments, node, scope)
+                return self.applied(base, arguments, node, scope)
             return self.values.fresh("unknown")
-        if name in (
-            "items",
-            "values",
-            "keys",
-            "append",
-            "index_add_",
-            "scatter_add_",
-            "scatter_add",
-        ):
-            return self._container_method(base, name, arguments, node, scope)
+        if name in CONTAINER_METHODS:
+            return self.container_method(base, name, arguments, node, scope)
         if name in METHODS or name in REDUCTIONS:
             if name in ("softmax", "log_softmax") and "torch" not in self.imported:
                 return None
@@ -101,52 +93,18 @@ class Calls(Operations):
             return self.operation_called(name, inner, node, scope, method=True)
         return None
 
-    def _ufunc_method(self, base: Value, name: str, arguments: Arguments) -> Value | None:
-        """`np.add.reduce`, whose axis is the first if none is given."""
-        ufunc = str(base.data[0]).rpartition(".")[2]
-        kinds = {"add": "sum", "maximum": "max", "minimum": "min"}
-        if name != "reduce" or ufunc not in (*kinds, "logaddexp") or not arguments.positional:
-            return None
-        axis = self.axis(arguments.get(AXES, 1)) if arguments.get(AXES, 1) else 0
-        if ufunc == "logaddexp":
-            return self.make("logsumexp", arguments.positional[0], data=(axis,))
-        keep = self.kept(arguments.get(KEEP, 4))
-        return self.make("reduce", arguments.positional[0], data=(kinds[ufunc], axis, keep, ""))
-
-    def _container_method(
-        self, base: Value, name: str, arguments: Arguments, node: ast.Call, scope: Scope
-    ) -> Value:
-        assert isinstance(node.func, ast.Attribute)
-        if name in ("items", "values", "keys"):
-            if name == "items":
-                return self.make("counted", base)
-            return base if name == "values" else self.values.fresh("unknown")
-        if name == "append" and len(arguments.positional) == 1:
-            element = self.make("list", arguments.positional[0])
-            self.rebind(node.func.value, element, scope)
-        elif len(arguments.positional) == 3:  # sums.scatter_add_(0, index, e)
-            added = arguments.positional[2]
-            summed = self.make("reduce", added, data=("sum", "segments", True, ""))
-            if name.endswith("_"):
-                self.rebind(node.func.value, summed, scope)
-            return summed
-        return self.values.fresh("unknown")
-
     # Functions
 
-    def _applied(
-        self, function: Value, arguments: Arguments, node: ast.Call, scope: Scope
-    ) -> Value:
+    def applied(self, function: Value, arguments: Arguments, node: ast.Call, scope: Scope) -> Value:
         match function.op:
             case "function":
                 return self.inlined(self.functions[function.data[0]], arguments)
             case "class":
                 return self.make("instance", data=function.data)
             case "instance":
-                methods = function.data[0].methods
                 for name in ("forward", "__call__", "call"):
-                    if name in methods:
-                        return self.inlined(methods[name], arguments, function)
+                    if method := function.data[0].method(name):
+                        return self.inlined(method, arguments, function)
             case "layer":
                 return self._layer_called(function, arguments, node)
             case "name":
@@ -169,7 +127,7 @@ class Calls(Operations):
         if root not in ARRAY_ROOTS or name.startswith("numpy.ma."):  # whose log masks zeros
             return None
         if root == "builtins":
-            return self._builtin(last, arguments, node)
+            return self.builtin(last, arguments, node)
         if last in LAYERS and last[0].isupper():
             kind = LAYERS[last]
             inner = arguments.positional
@@ -187,23 +145,6 @@ class Calls(Operations):
         if last.endswith(("Crossentropy", "CrossEntropy", "crossentropy")):
             self.rules.loss_called(last, arguments, node)
         return self.operation_called(last, arguments, node, scope, library=name)
-
-    def _builtin(self, name: str, arguments: Arguments, node: ast.Call) -> Value | None:
-        given = arguments.positional
-        if not given:
-            return None
-        if name in ("sum", "max", "min") and len(given) == 1:
-            return self.make("reduce", given[0], data=(name, NO_AXIS, True, "builtin"))
-        if name in _SEQUENCES or name == "float":
-            return self.make("copy", given[0])
-        if name == "map" and len(given) == 2:
-            inner = Arguments([self.each(given[1])], {}, True)
-            return self.make("list", self._applied(given[0], inner, node, Scope()))
-        if name in ("zip", "enumerate"):
-            return self.make("zipped" if name == "zip" else "counted", *given)
-        if name in ("abs", "round", "int", "pow"):
-            return self.make("call", *given, data=(name, (), ()))
-        return None
 
     # Layers and the module's own functions
 
@@ -259,7 +200,7 @@ class Calls(Operations):
         names = function.node.args
         positional = [a.arg for a in (*names.posonlyargs, *names.args)]
         given = list(arguments.positional)
-        if instance is not None and not _is_static(function.node):
+        if instance is not None and not is_static(function.node):
             given.insert(0, instance)
         defaults = dict(zip(reversed(positional), reversed(names.defaults), strict=False)) | {
             a.arg: d for a, d in zip(names.kwonlyargs, names.kw_defaults, strict=True) if d
@@ -274,10 +215,3 @@ class Calls(Operations):
             if star is not None:
                 inner.names[star.arg] = self.make("param", data=(star.arg, function.node))
         return inner
-
-
-def _is_static(node: ast.AST) -> bool:
-    return any(
-        isinstance(d, ast.Name) and d.id == "staticmethod"
-        for d in getattr(node, "decorator_list", [])
-    )

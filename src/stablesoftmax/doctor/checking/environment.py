@@ -7,7 +7,7 @@ from functools import cached_property
 
 from .values import Value, Values
 
-__all__ = ["Class", "Function", "Scope", "assigned_names", "dotted"]
+__all__ = ["Class", "Function", "Scope", "assigned_names", "dotted", "is_static"]
 
 FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 
@@ -91,7 +91,25 @@ class Class:
     node: ast.ClassDef
     methods: dict[str, Function] = field(default_factory=dict)
     attributes: dict[str, Value] = field(default_factory=dict)
-    bases: list[str] = field(default_factory=list)
+    bases: list["Class"] = field(default_factory=list)
+
+    def method(self, name: str) -> Function | None:
+        """A method of its own, or of a base class in the module."""
+        inherited = (base.method(name) for base in self.bases)
+        return self.methods.get(name) or next(filter(None, inherited), None)
+
+    def attribute(self, name: str) -> Value | None:
+        """What is assigned to an attribute, here or in a base class in the module."""
+        inherited = (base.attribute(name) for base in self.bases)
+        return self.attributes.get(name) or next(filter(None, inherited), None)
+
+
+def is_static(node: ast.AST) -> bool:
+    """Whether a function is marked as a static method."""
+    return any(
+        isinstance(d, ast.Name) and d.id == "staticmethod"
+        for d in getattr(node, "decorator_list", [])
+    )
 
 
 def dotted(node: ast.AST) -> str | None:

@@ -98,7 +98,7 @@ class Evaluator:
         if base.op == "name":
             return self.make("name", data=(f"{base.data[0]}.{name}",))
         if base.op == "instance":
-            known = base.data[0].attributes.get(name)
+            known = base.data[0].attribute(name)
             return known or self.make("attribute", data=(name, base.data[0]))
         if name in ("T", "mT", "H"):
             return self.make("view", base, data=("transpose",))

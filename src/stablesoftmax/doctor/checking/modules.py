@@ -4,7 +4,7 @@ import ast
 import re
 from bisect import bisect_left, bisect_right
 
-from .environment import Class, Function, Scope, assigned_names
+from .environment import Class, Function, Scope, assigned_names, is_static
 from .rulebook import CLEARED
 from .rules import Rules
 from .values import Value, Values
@@ -38,7 +38,6 @@ class Reader(Statements):
         self._worth = None if not text or _LOSS.search(text) else _lines_of(_WORTH, text)
         self.direct: dict[ast.AST | None, set[tuple[str, ast.AST]]] = {}
         self._reading: ast.AST | None = None
-        self._instances: dict[ast.ClassDef, Class] = {}
 
     def read(self) -> None:
         """Read the whole module: its own statements, then the functions that wait."""
@@ -67,12 +66,9 @@ class Reader(Statements):
 
     def report(self, code: str, node: ast.AST) -> None:
         """Note where the rules found something, for the functions that are being read."""
-        if self.quiet:
-            return
-        if self.inner_found:
-            for found in self.inner_found:
-                found.add((code, node))
-        else:
+        for found in self.inner_found:
+            found.add((code, node))
+        if not self.inner_found and not self.quiet:
             self.direct.setdefault(self._reading, set()).add((code, node))
 
     def retract(self, code: str, node: ast.AST) -> None:
@@ -145,12 +141,13 @@ class Reader(Statements):
         self.pending.append(known)
 
     def define_class(self, node: ast.ClassDef, scope: Scope) -> None:
-        known = Class(node)
+        bases = [self.value(base, scope) for base in node.bases]
+        known = Class(node, bases=[base.data[0] for base in bases if base.op == "class"])
         scope.set(node.name, self.make("class", data=(known,)))
         body = Scope(scope)
         for statement in node.body:
             if isinstance(statement, _Def):
-                method = Function(statement, scope, None if _static(statement) else known)
+                method = Function(statement, scope, None if is_static(statement) else known)
                 known.methods[statement.name] = method
                 self.functions[statement] = method
             else:
@@ -214,7 +211,3 @@ def _lines_of(pattern: re.Pattern[str], text: str) -> list[int]:
 def _has_line(node: ast.AST, lines: list[int]) -> bool:
     first, last = node.lineno, node.end_lineno  # type: ignore[attr-defined]
     return bisect_left(lines, first) < bisect_right(lines, last)
-
-
-def _static(node: ast.AST) -> bool:
-    return any(isinstance(d, ast.Name) and d.id == "staticmethod" for d in node.decorator_list)  # type: ignore[attr-defined]
