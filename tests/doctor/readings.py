@@ -247,6 +247,11 @@ def softmax(x):
     e = np.exp(shifted(x))
     return e / e.sum(axis=1, keepdims=True)  #! SMX003
 """,
+    "logsumexp with the maximum of all": NP + """
+def logsumexp(x):
+    m = x.max()
+    return m + np.log(np.exp(x - m).sum(axis=1))  #! SMX003
+""",
     # SMX004
     "log of scipy's": """
 import numpy as np
@@ -367,6 +372,11 @@ def softmax(x):
 def softmax(x):
     e = torch.exp(x - x.max(dim=1, keepdim=True)[0])
     return e / e.sum(dim=1)  #! SMX006
+""",
+    "logsumexp without keepdims": NP + """
+def logsumexp(x):
+    m = np.max(x, axis=1)
+    return m + np.log(np.sum(np.exp(x - m), axis=1))  #! SMX006
 """,
     # SMX007
     "builtin sum of an array": NP + """
@@ -557,6 +567,11 @@ def f(x):
     e = np.exp(x - x.max(axis=1, keepdims=True))
     return e / e.sum(axis=1, keepdims=True, dtype=np.float16)  #! SMX011
 """,
+    "an array rounded, and its maximum not": NP + """
+def softmax(x):
+    e = np.exp(x.astype(np.float32) - x.max())
+    return e / e.sum()  #! SMX011
+""",
     # SMX012
     "labels times a log, from the left": NP + """
 def loss(labels, probs):
@@ -603,6 +618,19 @@ def softmax(x):
 def softmax(x):
     e = torch.exp(x.half())
     return e / e.sum(-1, keepdim=True)  #! SMX016
+""",
+    "a mask in half precision": TORCH + """
+def attention(scores, mask):
+    scores = scores.half()
+    scores = scores.masked_fill(mask, -1e9)  #! SMX016
+    return F.softmax(scores, dim=-1)
+""",
+    "a mask as float16": """
+import numpy as np
+from scipy.special import softmax
+def attention(scores, mask):
+    scores = np.where(mask, scores, -1e9).astype(np.float16)  #! SMX016
+    return softmax(scores, axis=-1)
 """,
     # SMX022
     "shift of the argument": NP + """
@@ -1008,6 +1036,11 @@ def sigmoid(x):
     "pixels": TORCH + """
 def f(x):
     return (F.softmax(x, dim=1) * 255).byte()
+""",
+    "a mask that float16 has": TORCH + """
+def attention(scores, mask):
+    scores = scores.half().masked_fill(mask, -6e4)
+    return F.softmax(scores.masked_fill(mask, float("-inf")), dim=-1)
 """,
     "float16 shifted": NP + """
 def softmax(x):

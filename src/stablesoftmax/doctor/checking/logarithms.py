@@ -3,6 +3,7 @@
 import ast
 import re
 
+from .axes import wrong_axis
 from .logits import could_be_logits
 from .probabilities import exponential_in, is_label, is_mask, is_small, picked, total
 from .rulebook import CLEARED, Reporter, RuleBook
@@ -57,8 +58,11 @@ class Logarithms(RuleBook):
             found = exponential_in(summed.args[0])
             if found is None or not all(map(is_mask, found[1])):
                 return
-            kind = shift_of(found[0].args[0], self.values).kind
-            if kind != "none":
+            shift = shift_of(found[0].args[0], self.values)
+            code = wrong_axis(shift, summed) if shift.kind == "max" else ""
+            if code in ("SMX003", "SMX006"):
+                self._say(code, node)
+            if shift.kind != "none":
                 self.reporter.report(CLEARED + "SMX005", node)
             elif could_be_logits(found[0].args[0], logarithms=True):
                 self._say("SMX005", node)

@@ -115,13 +115,11 @@ def _is_difference(value: Value) -> bool:
     return value.op == "sub" or (value.op == "reduce" and value.data[0] in ("max", "min"))
 
 
+_BIASES = words("b bias offset intercept")
+
+
 def _is_bias(value: Value) -> bool:
-    return stripped(value).name.rpartition(".")[2].strip("_") in (
-        "b",
-        "bias",
-        "offset",
-        "intercept",
-    )
+    return stripped(value).name.rpartition(".")[2].strip("_") in _BIASES
 
 
 def _called_bounded(name: str, logarithms: bool) -> bool:
@@ -146,30 +144,25 @@ def _is_shrinking(value: Value) -> bool:
     return bool(re.search(r"norm|max|total|range", last))
 
 
+_SAME_DTYPE = words("exp log view copy index neg clip softmax reduce list where")
+
+
 def has_dtype(value: Value, depth: int = 8) -> str:
     """The dtype that a value was given in the source, or "" where nothing says it."""
     if depth == 0:
         return ""
     if value.op == "cast":
         return str(value.data[0])
-    if value.op in (
-        "exp",
-        "log",
-        "view",
-        "copy",
-        "index",
-        "neg",
-        "clip",
-        "softmax",
-        "reduce",
-        "list",
-    ):
+    if value.op in _SAME_DTYPE:
         return has_dtype(value.args[0], depth - 1)
     if value.op in ("add", "sub", "mul", "div"):
         sides = [a for a in value.args if number(a) is None]
         kinds = {has_dtype(a, depth - 1) for a in sides}
         return kinds.pop() if len(kinds) == 1 else ""
     return ""
+
+
+_FILLERS = words("inf min infty NINF float full_like")
 
 
 def is_filler(value: Value) -> bool:
@@ -179,11 +172,4 @@ def is_filler(value: Value) -> bool:
         return True
     while value.op == "neg":
         value = value.args[0]
-    return value.name.rpartition(".")[2] in (
-        "inf",
-        "min",
-        "infty",
-        "NINF",
-        "float",
-        "full_like",
-    ) or (value.op in ("buffer", "const"))
+    return value.op in ("buffer", "const") or value.name.rpartition(".")[2] in _FILLERS

@@ -102,10 +102,13 @@ class Operations(Evaluator):
                     return make("call", *arguments.positional, data=("where", (), ()))
                 condition, chosen, other = arguments.positional
                 self.rules.chosen(condition, chosen, other, node)
+                self.rules.masked(chosen, other, node)
+                self.rules.masked(other, chosen, node)
                 return make("where", chosen, other, condition)
             case "masked_fill" if len(arguments.positional) > 2 or "value" in arguments.named:
                 filled = arguments.get(("value",), 2)
                 assert filled is not None
+                self.rules.masked(array, filled, node)
                 return make("where", array, filled, arguments.get(("mask",), 1) or array)
             case "hide":
                 self.rules.hidden(array, node)

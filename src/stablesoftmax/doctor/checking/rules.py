@@ -10,7 +10,7 @@ from .logits import has_dtype
 from .probabilities import exponential_in, is_softmax
 from .quotients import Quotients
 from .shifts import shift_of
-from .values import Value, number, stripped
+from .values import Value, alternatives, number, stripped
 
 if TYPE_CHECKING:
     from .operations import Arguments
@@ -115,9 +115,16 @@ class Rules(Quotients, Logarithms):
             self._say("SMX013", node)
 
     def cast(self, array: Value, dtype: str, node: ast.AST) -> None:
-        """A conversion: of probabilities to integers."""
+        """A conversion: of probabilities to integers, of a mask's number to float16."""
         if dtype in _INTEGERS and is_softmax(array, self.values):
             self._say("SMX010", node)
+        if dtype == "float16" and any(map(_is_beyond, alternatives(array))):
+            self._say("SMX016", node)
+
+    def masked(self, array: Value, filled: Value, node: ast.AST) -> None:
+        """A fill of what is masked: with a number that float16 has not."""
+        if has_dtype(array) == "float16" and _is_beyond(filled):
+            self._say("SMX016", node)
 
     def reduced(self, array: Value, arguments: "Arguments", node: ast.AST) -> None:
         """A sum with a dtype of its own: narrow, over exponentials."""
@@ -143,6 +150,12 @@ class Rules(Quotients, Logarithms):
         shifted = after.op == "sub" and shift_of(after, self.values).kind == "max"
         if shifted or (after.op == "exp" and self.values.core(after.args[0]) is base):
             self._say("SMX022", node)
+
+
+def _is_beyond(value: Value) -> bool:
+    """Whether it is a finite number that is infinite in float16, such as -1e9."""
+    found = number(value)
+    return found is not None and 65520 <= abs(found) < float("inf")
 
 
 def _is_meant(parameter: Value) -> bool:

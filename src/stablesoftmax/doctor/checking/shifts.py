@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 
-from .logits import is_filler
+from .logits import has_dtype, is_filler
 from .values import Value, Values, alternatives, number, stripped, words
 
 __all__ = ["Shift", "shift_of"]
@@ -21,10 +21,13 @@ class Shift:
     axis: object = None
     kept: object = True
     certain: bool = False
+    narrowed: bool = False
+    """Whether the array was converted to a narrower dtype than its maximum."""
 
 
 _UNKNOWN, _NONE = Shift("unknown"), Shift("none")
-_SAME_SHAPE = frozenset({"copy", "cast"})
+_SAME_SHAPE = words("copy cast")
+_SUMS = words("add sub neg mul div clip where log_softmax")
 
 
 def shift_of(exponent: Value, values: Values) -> Shift:
@@ -41,7 +44,7 @@ def shift_of(exponent: Value, values: Values) -> Shift:
     if exponent.op in ("updated", "loop", "joined", "filled"):
         kinds = {shift_of(a, values).kind for a in exponent.args}
         return _NONE if kinds == {"none"} else _UNKNOWN
-    if exponent.op in ("log_softmax",):
+    if exponent.op == "log_softmax":
         return Shift("normalised")
     plus, minus = _terms(exponent)
     shift = _of_terms(plus, minus, values)
@@ -75,16 +78,7 @@ def _terms(value: Value, sign: int = 1, depth: int = 12) -> tuple[list[Value], l
             for scale, inner in ((right, left), (left, right)):
                 if value.op == "div" and inner is right:
                     continue
-                if stripped(inner).op in (
-                    "add",
-                    "sub",
-                    "neg",
-                    "mul",
-                    "div",
-                    "clip",
-                    "where",
-                    "log_softmax",
-                ) and _is_sum(inner):
+                if stripped(inner).op in _SUMS and _is_sum(inner):
                     flip = stripped(scale).op == "neg"
                     return _terms(inner, -sign if flip else sign, depth - 1)
     return ([leaf], []) if sign > 0 else ([], [leaf])
@@ -125,6 +119,7 @@ def _weak_kind(term: Value) -> str:
     return "constant" if number(term) is not None else "unknown"
 
 
+_NARROW = words("float16 bfloat16 float32")
 _CARRIERS = words("where either mul div add clip loop updated call copy joined index")
 
 
@@ -151,10 +146,11 @@ def _matched(
     array, mine = values.core(found.args[0]), values.core(ours[0])
     plus, minus = _terms(array)
     same = array is mine or [*plus, *minus] == [mine]
-    kept = (
-        found.data[2] if stripped(term, _SAME_SHAPE) is found else True
-    )  # a view restored the axis
-    return Shift("max", found.data[1], kept, certain=same and _in_place(ours[0], found.args[0]))
+    viewed = stripped(term, _SAME_SHAPE) is not found
+    kept = True if viewed else found.data[2]  # a view gave the axis back
+    certain = same and _in_place(ours[0], found.args[0])
+    narrowed = same and has_dtype(ours[0]) in _NARROW and not has_dtype(found.args[0])
+    return Shift("max", found.data[1], kept, certain, narrowed)
 
 
 def _in_place(mine: Value, array: Value) -> bool:
@@ -163,8 +159,4 @@ def _in_place(mine: Value, array: Value) -> bool:
 
 
 def _turned(value: Value) -> bool:
-    while value.args and value.op in ("view", "copy", "cast", "index", "list", "filled", "each"):
-        if value.op in ("index", "each", "list", "filled") or value.op == "view":
-            return True
-        value = value.args[0]
-    return False
+    return stripped(value, _SAME_SHAPE).op in ("view", "index", "list", "filled", "each")
