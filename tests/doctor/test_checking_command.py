@@ -382,6 +382,10 @@ def test_a_report_beside_the_output(folder, capsys):
     write(folder, a_py=QUOTIENT)
     assert command("a.py", "--report", "why.sarif") == 1
     assert json.loads((folder / "why.sarif").read_text())["version"] == "2.1.0"
+    assert command("a.py", "--report", "why.txt") == 1
+    assert (
+        "  a.py:5 in f\n    return np.exp(x) / np.exp(x).sum()\n           ^^^^^^^^^^^^^^^^^^^"
+    ) in (folder / "why.txt").read_text()
 
 
 FIXED = {

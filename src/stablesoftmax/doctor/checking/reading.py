@@ -60,7 +60,10 @@ def checked(data: bytes, name: str, notes: list[str], named: Collection[str] = (
         return []
     tree = _tree(text, notebook is not None)
     lines = _lines(text)
-    found = found_in(tree, text)
+    try:
+        found = found_in(tree, text)
+    except RecursionError as error:
+        raise Unread("it is nested too deeply") from error
     spoken = [
         (code, node)
         for code, node in found
@@ -93,7 +96,8 @@ def _findings(
     functions = [n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)]
     for code, node in found:
         severity, message = MESSAGES[code]
-        yield Finding(code, severity, message, _place(node, lines, functions, filename, notebook))
+        place = _place(node, lines, functions, filename, notebook)
+        yield Finding(code, severity, message, place, {"chain": [{**place, "what": message}]})
 
 
 def _lines(text: str) -> list[str]:
