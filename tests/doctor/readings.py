@@ -180,6 +180,14 @@ class Learner:
         probs /= np.sum(probs)  #! SMX001
         return probs
 """,
+    "shifted in a branch that returned": NP + """
+def softmax(x):
+    if x.ndim == 1:
+        x = x - x.max()
+        return np.exp(x) / np.exp(x).sum()
+    e = np.exp(x)
+    return e / e.sum(axis=1, keepdims=True)  #! SMX001
+""",
     "a sum in a list": NP + """
 def softmax(X):
     e = np.exp(X)
@@ -251,6 +259,11 @@ def softmax(x):
 def logsumexp(x):
     m = x.max()
     return m + np.log(np.exp(x - m).sum(axis=1))  #! SMX003
+""",
+    "minimum of all": NP + """
+def weights(r):
+    e = np.exp(-(r - r.min()) / 2)
+    return e / e.sum(axis=1, keepdims=True)  #! SMX003
 """,
     # SMX004
     "log of scipy's": """
@@ -329,6 +342,13 @@ def loss(W, X, y):
         p = lambda k: np.exp(f[k]) / sum_exp
         total += -np.log(p(y[i]))  #! SMX004
     return total
+""",
+    "log of exp less logsumexp": """
+import numpy as np
+from scipy.special import logsumexp
+def loss(x, y):
+    p = np.exp(x - logsumexp(x, axis=1, keepdims=True))
+    return -np.sum(y * np.log(p))  #! SMX004
 """,
     # SMX005
     "log of sum of exp": NP + """
@@ -1118,6 +1138,23 @@ import numpy
 from scipy.special import softmax
 def f(x):
     return numpy.ma.log(softmax(x)).filled(-1e10)
+""",
+    "squares by a product": NP + """
+def kernel(x):
+    k = np.exp(-x * x)
+    return k / k.sum()
+""",
+    "shifted unless a loop runs": NP + """
+def weights(x, steps):
+    y = x - x.max()
+    for step in steps:
+        y = load(step)
+    e = np.exp(y)
+    return e / e.sum()
+""",
+    "a method of an unknown object": NP + """
+def f(model, x):
+    return np.log(model.softmax(x))
 """,
     "squares by a method": TORCH + """
 def kernel(x, sigma):

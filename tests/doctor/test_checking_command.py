@@ -419,7 +419,12 @@ FIXED = {
         "import torch\ny = torch.logsumexp(x, dim=1)\n"
     ),
 }
+FIXED["from scipy.special import softmax\ny = np.log(np.sum(np.exp(np.log(softmax(x)))))\n"] = (
+    "from scipy.special import softmax\nfrom scipy.special import log_softmax\n"
+    "y = np.log(np.sum(np.exp(log_softmax(x))))\n"  # the inner first
+)
 NOT_FIXED = [
+    "from stablesoftmax import softmax\ny = np.log(softmax(x, where=m))\n",
     "from .layers import softmax\ny = np.log(softmax(x))\n",
     "from scipy.special import softmax\ny = np.log(softmax(x), out=z)\n",
     "from scipy.special import softmax\nlog_softmax = 1\n"

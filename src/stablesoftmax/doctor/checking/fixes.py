@@ -198,14 +198,15 @@ def _applied(text: str, edits: Sequence[_Edit], tree: ast.Module) -> str:
     for line in lines:
         starts.append(starts[-1] + len(line))
     data = b"".join(lines)
-    last = len(data) + 1
+    last, imports = len(data) + 1, set()
     for edit in sorted(edits, key=lambda e: (e.node.lineno, e.node.col_offset), reverse=True):
         node = edit.node
         start = starts[node.lineno - 1] + node.col_offset
         end = starts[(node.end_lineno or node.lineno) - 1] + (node.end_col_offset or 0)
         if end <= last:  # one inside another waits for the next time
             data, last = data[:start] + edit.text.encode() + data[end:], start
-    added = sorted({edit.imported for edit in edits if edit.imported})
+            imports.add(edit.imported)
+    added = sorted(imports - {""})
     if not added:
         return data.decode()
     below = _import_line(tree, lines)

@@ -65,7 +65,7 @@ def could_be_logits(value: Value, depth: int = 8, logarithms: bool = False) -> b
             )
         case "mul" | "div":
             left, right = value.args
-            if left is right:
+            if _unsigned(left) is _unsigned(right):  # -x * x
                 return False
             if value.op == "div":
                 return also(left) and not _is_shrinking(right)
@@ -97,6 +97,11 @@ _CALLS = words(
     "uniform random log1p polyval float_power hypot logspace geomspace lgamma gammaln "
     "normal_ standard_normal layer_norm expit"
 )
+
+
+def _unsigned(value: Value) -> Value:
+    value = stripped(value)
+    return stripped(value.args[0]) if value.op == "neg" else value
 
 
 def _is_in_softmax(parameter: Value) -> bool:

@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 
 from .logits import could_be_logits
-from .shifts import shift_of
+from .shifts import is_normalised, shift_of
 from .values import Value, Values, alternatives, number, stripped
 
 __all__ = ["Quotient", "exponential_in", "is_label", "is_softmax", "picked", "quotient_of", "total"]
@@ -192,7 +192,7 @@ def is_softmax(value: Value, values: Values, depth: int = 6, perhaps: bool = Fal
         return None
     if value.op == "softmax":
         return value
-    if value.op == "exp" and value.args[0].op == "log_softmax":
+    if value.op == "exp" and is_normalised(value.args[0], values):
         return value
     if value.op == "div":
         found = quotient_of(value, values)

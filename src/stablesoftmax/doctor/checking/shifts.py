@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from .logits import has_dtype, is_filler
 from .values import Value, Values, alternatives, number, stripped, words
 
-__all__ = ["Shift", "shift_of"]
+__all__ = ["Shift", "is_normalised", "shift_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +49,17 @@ def shift_of(exponent: Value, values: Values) -> Shift:
     plus, minus = _terms(exponent)
     shift = _of_terms(plus, minus, values)
     return replace(shift, certain=False) if turned else shift
+
+
+def is_normalised(exponent: Value, values: Values) -> bool:
+    """Whether exp of it is a softmax: a log_softmax, or an array less its own log-sum-exp."""
+    exponent = stripped(exponent)
+    if exponent.op == "log_softmax":
+        return True
+    plus, minus = _terms(exponent)
+    if len(plus) != 1 or len(minus) != 1 or stripped(minus[0]).op != "logsumexp":
+        return False
+    return values.core(stripped(minus[0]).args[0]) is values.core(plus[0])
 
 
 def _terms(value: Value, sign: int = 1, depth: int = 12) -> tuple[list[Value], list[Value]]:
