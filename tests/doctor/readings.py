@@ -350,6 +350,16 @@ def loss(x, y):
     p = np.exp(x - logsumexp(x, axis=1, keepdims=True))
     return -np.sum(y * np.log(p))  #! SMX004
 """,
+    "a dictionary of steps": NP + """
+def loss(inputs, targets):
+    xs, ys, ps = {}, {}, {}
+    total = 0
+    for t in range(len(inputs)):
+        ys[t] = np.dot(W, xs[t]) + b
+        ps[t] = np.exp(ys[t]) / np.sum(np.exp(ys[t]))  #! SMX001
+        total += -np.log(ps[t][targets[t], 0])  #! SMX004
+    return total
+""",
     # SMX005
     "log of sum of exp": NP + """
 def logsumexp(x):
@@ -561,6 +571,28 @@ model.compile("adam", loss=keras.losses.CategoricalCrossentropy(from_logits=True
 import optax
 def loss(x, y):
     return optax.softmax_cross_entropy(jax.nn.softmax(x), y)  #! SMX009
+""",
+    "probabilities as a distribution's logits": TORCH + """
+from torch.distributions import Categorical
+def act(x):
+    return Categorical(logits=F.softmax(x, dim=-1)).sample()  #! SMX009
+""",
+    "a functional model and a loss from_logits": TF + """
+from tensorflow import keras
+inputs = keras.Input(shape=(4,))
+outputs = keras.layers.Dense(3, activation="softmax")(inputs)
+model = keras.Model(inputs, outputs)
+loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+model.compile(optimizer="adam", loss=loss)  #! SMX009
+""",
+    "a loss object from_logits": TF + """
+loss_object = tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+def loss(x, y):
+    return loss_object(y, tf.nn.softmax(x))  #! SMX009
+""",
+    "log_softmax of a softmax, by method": TORCH + """
+def f(x):
+    return F.softmax(x, dim=1).log_softmax(dim=1)  #! SMX009
 """,
     # SMX010
     "probabilities into integers": NP + """
@@ -980,6 +1012,16 @@ def step(model, x, y):
     loss = F.cross_entropy(logits, y)
     return loss, probs.argmax(dim=1)
 """,
+    "a distribution of probabilities": TORCH + """
+from torch.distributions import Categorical
+def act(x):
+    return Categorical(F.softmax(x, dim=-1)).sample(), Categorical(logits=x)
+""",
+    "a loss object of probabilities": TF + """
+loss_object = tf.keras.losses.SparseCategoricalCrossentropy()
+def loss(x, y):
+    return loss_object(y, tf.nn.softmax(x))
+""",
     "keras, probabilities": TF + """
 model = tf.keras.Sequential([tf.keras.layers.Dense(3, activation="softmax")])
 model.compile(loss=tf.keras.losses.CategoricalCrossentropy())
@@ -1104,6 +1146,15 @@ def route(logits, k):
     weights = F.softmax(logits, dim=-1)
     top = weights.gather(1, weights.topk(k)[1])
     return top / (top.sum(dim=-1, keepdim=True) + 1e-20)
+""",
+    "an entropy of what is given": NP + """
+def entropy(true_dist, y_pred):
+    return -np.sum(true_dist * np.log(true_dist)), -sum(p * np.log(p) for p in y_pred if p > 0)
+""",
+    "optimal transport": TORCH + """
+def sinkhorn(out, epsilon):
+    Q = torch.exp(out / epsilon).t()
+    return Q / Q.sum()
 """,
     "a Poisson loss": NP + """
 def poisson(y_true, y_pred, eps=1e-7):

@@ -107,6 +107,8 @@ class Calls(Containers):
                         return self.inlined(method, arguments, function)
             case "layer":
                 return self._layer_called(function, arguments, node)
+            case "call":
+                self.rules.loss_object_called(function, arguments, node)
             case "name":
                 name = str(function.data[0])
                 value = self._library(name, arguments, node, scope)
@@ -142,8 +144,12 @@ class Calls(Containers):
                 ("softmax",), ("tensorflow.nn.softmax",), ("keras.activations.softmax",),
             )  # fmt: skip
             return self.make("layer", data=("softmax" if softmax else "dense", -1))
-        if last.endswith(("Crossentropy", "CrossEntropy", "crossentropy")):
-            self.rules.loss_called(last, arguments, node)
+        if last == "Model" and root in ("tensorflow", "keras", "tf_keras"):
+            outputs = arguments.get(("outputs",), 1)
+            ends = "softmax" if outputs is not None and outputs.op == "softmax" else "dense"
+            return self.make(
+                "layer", self.make("layer", data=(ends, -1)), data=("sequential", None)
+            )
         return self.operation_called(last, arguments, node, scope, library=name)
 
     # Layers and the module's own functions

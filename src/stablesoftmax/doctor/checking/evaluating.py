@@ -49,7 +49,7 @@ class Evaluator:
             ast.ListComp: self._comprehension, ast.GeneratorExp: self._comprehension,
             ast.SetComp: self._comprehension, ast.DictComp: self._comprehension,
             ast.BoolOp: self._boolean, ast.Compare: self._compare, ast.Await: self._inner,
-            ast.Starred: self._inner, ast.Slice: self._slice,
+            ast.Starred: self._inner, ast.Slice: self._slice, ast.Dict: self._dict,
         }  # fmt: skip
 
     def value(self, node: ast.AST, scope: Scope) -> Value:
@@ -172,6 +172,13 @@ class Evaluator:
     def _tuple(self, node: ast.Tuple | ast.List, scope: Scope) -> Value:
         kind = "tuple" if isinstance(node, ast.Tuple) else "list"
         return self.make("tuple", *(self.value(e, scope) for e in node.elts), data=(kind,))
+
+    def _dict(self, node: ast.Dict, scope: Scope) -> Value:
+        for part in (*node.keys, *node.values):
+            if part is not None:
+                self.value(part, scope)
+        # One without keys is filled later, as a buffer is.
+        return self.values.fresh("unknown" if node.keys else "buffer", data=("",))
 
     def _named(self, node: ast.NamedExpr, scope: Scope) -> Value:
         value = self.value(node.value, scope)

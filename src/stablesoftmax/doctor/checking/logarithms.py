@@ -48,8 +48,9 @@ class Logarithms(RuleBook):
         p = _floored(value)
         if p is None:
             return False
-        chosen = by_labels or _by_labels(p)
-        return bool(picked(p, self.values)) or (chosen and _is_probability(stripped(p)))
+        p = stripped(p) if (by_labels := by_labels or _by_labels(p)) else p
+        guessed = by_labels and _is_probability(p) and "sigmoid" not in p.name
+        return bool(picked(p, self.values)) or guessed
 
     def _log_sum_exp(self, inner: Value, node: ast.AST) -> None:
         divisor = total(inner)
@@ -82,7 +83,8 @@ class Logarithms(RuleBook):
             p = stripped(inner.args[0])
             floored = _floored(p)
             p = p if floored is None else stripped(floored)
-            if picked(p, self.values) or not p.name or not _is_probability(p):
+            same = self.values.core(label) is self.values.core(p)  # an entropy
+            if same or picked(p, self.values) or not p.name or not _is_probability(p):
                 return
             code = "SMX012" if floored is None else "SMX008"
             self._products[value] = self.values.core(p), code, node

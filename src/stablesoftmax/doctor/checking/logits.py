@@ -146,7 +146,7 @@ def _is_shrinking(value: Value) -> bool:
     if value.op == "reduce":
         return True
     last = value.name.rpartition(".")[2].lower()
-    return bool(re.search(r"norm|max|total|range", last))
+    return bool(re.search(r"norm|max|total|range|eps|reg", last))  # epsilon: of optimal transport
 
 
 _SAME_DTYPE = words("exp log view copy index neg clip softmax reduce list where")

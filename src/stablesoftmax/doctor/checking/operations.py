@@ -52,8 +52,8 @@ class Operations(Evaluator):
         library: str = "",
     ) -> Value | None:
         """A function of a library, or a method of an array, as an operation; None if unknown."""
-        if library:
-            self.rules.loss_called(name, arguments, node)
+        if library or name in ("softmax", "log_softmax"):
+            self.rules.loss_called(name, arguments, node, library)
         array = arguments.get(_ARRAYS, 0)
         if array is None:
             return None

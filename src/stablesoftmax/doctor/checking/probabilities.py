@@ -209,7 +209,10 @@ def is_softmax(value: Value, values: Values, depth: int = 6, perhaps: bool = Fal
             scaled = perhaps and _is_scale(value.args[other])
             if is_mask(value.args[other]) or scaled:
                 return is_softmax(value.args[side], values, depth - 1, perhaps)
-    if value.op in ("either", "looped", "updated"):
+    if value.op == "updated":
+        found_in = [is_softmax(a, values, depth - 1, perhaps) for a in value.args]
+        return found_in[0] if all(found_in) else None
+    if value.op in ("either", "looped"):
         found_in = [is_softmax(a, values, depth - 1, perhaps) for a in alternatives(value)]
         sigmoid = any("sigmoid" in a.name or "expit" in a.name for a in value.args)
         lenient = perhaps and value.op == "either" and not sigmoid

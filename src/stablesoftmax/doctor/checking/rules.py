@@ -4,9 +4,9 @@ import ast
 import re
 from typing import TYPE_CHECKING
 
-from .idioms import LOGIT_LOSSES
 from .logarithms import Logarithms
 from .logits import has_dtype
+from .losses import Losses
 from .probabilities import exponential_in, is_softmax
 from .quotients import Quotients
 from .shifts import shift_of
@@ -20,7 +20,7 @@ __all__ = ["Rules"]
 _INTEGERS = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
 
 
-class Rules(Quotients, Logarithms):
+class Rules(Quotients, Logarithms, Losses):
     """Hold each operation against the catalogue.
 
     Parameters
@@ -36,47 +36,6 @@ class Rules(Quotients, Logarithms):
         unsigned = has_dtype(array) in ("uint8", "uint16", "uint32", "uint64")
         if unsigned and shift_of(array, self.values).kind == "max":
             self._say("SMX010", node)
-
-    # Losses
-
-    def loss_called(self, name: str, arguments: "Arguments", node: ast.AST) -> None:
-        """A function that takes logits, given probabilities."""
-        keywords = LOGIT_LOSSES.get(name)
-        if name.lower().endswith("crossentropy"):
-            logits = arguments.named.get("from_logits")
-            if logits is None or logits.data != (True,):
-                return
-            given = arguments.get(("y_pred", "output"), 1)
-        elif keywords is None or (
-            name == "cross_entropy"
-            and "torch" not in self.reporter.imported
-            and len(arguments.positional) < 1
-        ):
-            return
-        else:
-            position = (
-                1
-                if name.startswith(("sparse_", "softmax_cross"))
-                and not arguments.named.keys() & {"labels", "logits"}
-                and "tensorflow" in self.reporter.imported
-                else 0
-            )
-            given = arguments.get(keywords, position)
-        if given is not None and is_softmax(given, self.values):
-            self._say("SMX009", node)
-
-    def compiled(self, model: Value, arguments: "Arguments", node: ast.AST) -> None:
-        """Keras's `compile`: a loss of logits for a model that ends in a softmax."""
-        loss = arguments.get(("loss",), 1)
-        if loss is None or not model.args or loss.op != "call":
-            return
-        last = model.args[-1]
-        if (
-            last.op == "layer"
-            and last.data[0] == "softmax"
-            and loss.name.lower().endswith("crossentropy")
-        ) and dict(loss.data[2]).get("from_logits") is self.values.const(True):
-            self._say("SMX009", node)
 
     # NaN that is hidden, integers, narrow dtypes, masks
 
