@@ -116,6 +116,14 @@ def masked_softmax(x, mask):
     e = np.exp(x) * mask
     return e / e.sum(axis=-1, keepdims=True)  #! SMX001
 """,
+    "losses in a list": NP + """
+from sklearn.metrics import log_loss
+def weights(labels, predictions, t):
+    powers = []
+    for p in predictions:
+        powers.append(np.exp(-t * log_loss(labels, p)))
+    return np.array(powers) / sum(powers)  #! SMX001
+""",
     "losses": NP + """
 def weights(losses, t):
     w = np.exp(-t * losses)
@@ -360,6 +368,11 @@ def loss(inputs, targets):
         total += -np.log(ps[t][targets[t], 0])  #! SMX004
     return total
 """,
+    "log of what a mask left of a softmax": TF + """
+def loss(logits, mask):
+    p = tf.nn.softmax(logits, axis=-1)
+    return -tf.reduce_mean(tf.math.log(tf.where(mask, p, tf.ones_like(p))))  #! SMX004
+""",
     # SMX005
     "log of sum of exp": NP + """
 def logsumexp(x):
@@ -431,6 +444,13 @@ from scipy.special import softmax
 def loss(x, y):
     p = np.clip(softmax(x, axis=1), 1e-12, 1 - 1e-12)
     return -np.mean(np.log(p[np.arange(len(y)), y]))  #! SMX008
+""",
+    "an epsilon that a call makes": TF + """
+from .util import constant
+def states(logits):
+    epsilon = constant(1e-6)
+    p = tf.nn.softmax(logits=logits, axis=-1)
+    return tf.math.log(x=(p + epsilon))  #! SMX008
 """,
     "log of a named epsilon": NP + """
 EPS = 1e-10
@@ -629,6 +649,11 @@ def softmax(x):
 def loss(labels, probs):
     return -np.sum(np.log(probs) * labels)  #! SMX012
 """,
+    "labels times a log, of a tuple": NP + """
+def loss(Y, AL):
+    m = Y.shape[1]
+    return -1 / m * np.sum(Y * np.log(AL) + (1 - Y) * np.log(1 - AL))  #! SMX012
+""",
     "labels times a log": NP + """
 def loss(y_true, y_pred):
     return -np.sum(y_true * np.log(y_pred))  #! SMX012
@@ -713,6 +738,14 @@ def gate(x):
 def softmax(x):
     e = np.exp(np.clip(x, -500, 500))
     return e / e.sum(axis=1, keepdims=True)  #! SMX023
+""",
+    "clip by what was given": NP + """
+class Policy:
+    def __init__(self, clip=(-500.0, 500.0)):
+        self.clip = clip
+    def probabilities(self, q_values):
+        e = np.exp(np.clip(q_values / self.tau, self.clip[0], self.clip[1]))
+        return e / np.sum(e)  #! SMX023
 """,
     "clamp for shift": TORCH + """
 def softmax(x):
@@ -1090,6 +1123,11 @@ def f(x):
 def softmax(x):
     e = np.exp(np.clip(x - x.max(axis=1, keepdims=True), -50, 0))
     return e / e.sum(axis=1, keepdims=True)
+""",
+    "actions within their space": NP + """
+def step(self, action):
+    action = np.clip(action, self.space.low, self.space.high)
+    return np.exp(action) / np.exp(action).sum()
 """,
     "clip in a sigmoid": NP + """
 def sigmoid(x):

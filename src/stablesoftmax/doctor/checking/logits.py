@@ -11,7 +11,7 @@ _BOUNDED = re.compile(
     r"^_?(d|d2|r2|dd|dx|dt|t|tau|w|p|q|u|g|k|i|j|n|ll|lp|lw|pos|min|max|low|high)_?\d*$"
     r"|(^|_)(lag|ages?|times?|steps?|positions?|lls?|llhs?|diffs?|angles?|phases?|gap|dev|chi2|errs?|mses?|rmse|"
     r"sse|bic|aic|aicc|delta\w*|residuals?|resid|errors?|ranks?|idx|index|indices|freqs?|bounds?|kl)($|_|\d)"
-    r"|dist|rand|sample|sq|norm|kernel|gamma|sim(_|s$|$|ilar)|cos|corr|log(?!it)|lik|prob|entrop|ratio|decay|sigmoid|tanh|"
+    r"|dist|rand|sample|sq|norm|kernel|sim(_|s$|$|ilar)|cos|corr|log(?!it|_?loss)|lik|prob|entrop|ratio|decay|sigmoid|tanh|"
     r"weight|diverg|hist"
 )
 # The same of a name that an expression was assigned to.

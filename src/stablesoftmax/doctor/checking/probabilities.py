@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 
-from .logits import could_be_logits
+from .logits import could_be_logits, is_filler
 from .shifts import is_normalised, shift_of
 from .values import Value, Values, alternatives, number, stripped
 
@@ -66,14 +66,17 @@ def total(value: Value, depth: int = 8) -> _Total | None:
     return _Total(value, restored, epsilon)
 
 
+_SMALL = ("eps", "tiny", "smallest")
+
+
 def is_small(value: Value) -> bool:
     """Whether a value is an epsilon: a number up to 1e-3, or a name that says so."""
     value = stripped(value)
     small = number(value)
     if small is not None:
         return 0 < small <= 1e-3
-    name = value.name.lower().rpartition(".")[2].strip("_")
-    return name.startswith(("eps", "tiny", "smallest")) or name.endswith(("eps", "epsilon", "tiny"))
+    names = [n.lower().rpartition(".")[2].strip("_") for n in (value.name, *value.called)]
+    return any(n.startswith(_SMALL) or n.endswith(("eps", "epsilon", "tiny")) for n in names)
 
 
 def exponential_in(value: Value, depth: int = 8) -> tuple[Value, tuple[Value, ...]] | None:
@@ -209,6 +212,8 @@ def is_softmax(value: Value, values: Values, depth: int = 6, perhaps: bool = Fal
             scaled = perhaps and _is_scale(value.args[other])
             if is_mask(value.args[other]) or scaled:
                 return is_softmax(value.args[side], values, depth - 1, perhaps)
+    if value.op == "where" and is_filler(value.args[1]):
+        return is_softmax(value.args[0], values, depth - 1, perhaps)
     if value.op == "updated":
         found_in = [is_softmax(a, values, depth - 1, perhaps) for a in value.args]
         return found_in[0] if all(found_in) else None

@@ -49,7 +49,7 @@ class Quotients(RuleBook):
         clip = stripped(exponent)
         if clip.op == "clip":
             weak = shift_of(clip.args[0], self.values).kind
-            bounded = masked and number(clip.args[2]) is not None
+            bounded = masked and _is_bound(clip.args[2])
             if weak in _WEAK and bounded and self._unsafe(clip.args[0], weak):
                 self._say("SMX023", node)
             return
@@ -119,6 +119,11 @@ class Quotients(RuleBook):
                 simple = all(n.op in ("param", "attribute", "call") for n in names)
                 if simple and all(could_be_logits(e) for e in (above, below)):
                     self._say("SMX002", node)
+
+
+def _is_bound(value: Value) -> bool:
+    """Whether it is a number that exp is to survive: 500, `self.clip[1]`; no space's `high`."""
+    return number(value) is not None or "clip" in stripped(value).name
 
 
 def _unshifted(exponent: Value, kind: str) -> Value:
