@@ -15,8 +15,9 @@ __all__ = [
 
 ARRAY_ROOTS = words(
     "aesara autograd builtins chainer chex cmath cupy dask flax haiku jax keras keras_core "
-    "math mesh_tensorflow mlx mxnet numpy optax paddle pytensor scipy sklearn stablesoftmax tensorflow "
-    "tensorflow_probability tf_keras theano tinygrad torch torch_geometric torch_scatter"
+    "math mesh_tensorflow mlx mxnet numpy optax paddle pytensor scipy sklearn stablesoftmax "
+    "tensorflow tensorflow_probability tf_keras theano tinygrad torch torch_geometric "
+    "torch_scatter"
 )
 """The packages whose functions are known by their last name."""
 

@@ -60,7 +60,9 @@ class Operations(Evaluator):
         if REDUCTIONS.get(name):
             value = self._reduction(name, array, arguments, node, method, library)
         elif name in FUNCTIONS:
-            value = self._function(FUNCTIONS[name], name, array, arguments, node, method)
+            op = FUNCTIONS[name]
+            value = self._computed(op, array, arguments, node)
+            value = value or self._formed(op, name, array, arguments, node)
         else:
             return None
         if (out := arguments.named.get("out")) is not None and value is not None:
@@ -70,9 +72,10 @@ class Operations(Evaluator):
                     self.rebind(word.value, value, scope)
         return value
 
-    def _function(
-        self, op: str, name: str, array: Value, arguments: Arguments, node: ast.Call, method: bool
+    def _computed(
+        self, op: str, array: Value, arguments: Arguments, node: ast.Call
     ) -> Value | None:
+        """What computes other numbers."""
         second = arguments.get(_SECONDS, 1)
         make = self.make
         if "axis" in arguments.named and op in ("add", "sub", "mul", "div", "neg"):
@@ -97,6 +100,14 @@ class Operations(Evaluator):
                 return self.operation("div", self.values.const(1), array, node)
             case "clip" | "floor" | "ceiling":
                 return self._clipped(op, array, arguments)
+        return None
+
+    def _formed(
+        self, op: str, name: str, array: Value, arguments: Arguments, node: ast.Call
+    ) -> Value | None:
+        """What keeps the numbers: another shape, another dtype, some of them, some masked."""
+        make = self.make
+        match op:
             case "where":
                 if len(arguments.positional) != 3:
                     return make("call", *arguments.positional, data=("where", (), ()))
@@ -193,31 +204,21 @@ class Operations(Evaluator):
             return self.make("reduce", array, data=(kind, "segments", True, ""))
         if kind == "sum" and "b" in arguments.named:
             return None
-        position, kept = (
-            (1, 2) if ("torch" in self.imported or name.startswith("reduce_")) else (1, 4)
-        )
-        axis_value = arguments.get(AXES, position)
-        axis = NO_AXIS if axis_value is None else self.axis(axis_value)
+        along = arguments.get(AXES, 1)
+        axis = NO_AXIS if along is None else self.axis(along)
         if not arguments.complete:
             axis = UNKNOWN_AXIS
-        if (
-            (
-                kind in ("max", "min")
-                and method is False
-                and "torch" in library
-                and axis_value is not None
-            )
-            and axis_value.op not in ("const", "neg")
-            and "dim" not in arguments.named
-        ):
-            return self.make("call", array, axis_value, data=("maximum", (), ()))
-        keep = self.kept(arguments.get(KEEP, kept))
         torch = "torch" in library or (method and "torch" in self.imported)
-        pair = torch and name in ("max", "min") and axis is not NO_AXIS
+        pair = torch and name in ("max", "min") and along is not None  # values and indices
+        if pair and not method and isinstance(axis, Value) and not arguments.named:
+            return self.make("call", array, axis, data=("maximum", (), ()))  # torch.max(x, y)
+        short = "torch" in self.imported or name.startswith("reduce_")
+        keep = self.kept(arguments.get(KEEP, 2 if short else 4))
         self.rules.reduced(array, arguments, node)
         return self.make("reduce", array, data=(kind, axis, keep, "pair" if pair else ""))
 
     def axis(self, value: Value | None) -> object:
+        """An axis that is given: a number, several, a value that is not known."""
         if value is None:
             return UNKNOWN_AXIS
         if value.op == "const" and (value.data[0] is None or type(value.data[0]) is int):
@@ -230,6 +231,7 @@ class Operations(Evaluator):
         return value
 
     def kept(self, value: Value | None) -> object:
+        """Whether the axis is kept, as far as that is known."""
         if value is None:
             return False
         return bool(value.data[0]) if value.op == "const" else UNKNOWN_AXIS

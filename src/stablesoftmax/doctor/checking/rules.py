@@ -32,7 +32,7 @@ class Rules(Quotients, Logarithms, Losses):
     """
 
     def exponential(self, array: Value, node: ast.AST) -> None:
-        """An exp: of probabilities, of a maximum that lost its axis."""
+        """An exp: of unsigned integers, which wrap around in the shift."""
         unsigned = has_dtype(array) in ("uint8", "uint16", "uint32", "uint64")
         if unsigned and shift_of(array, self.values).kind == "max":
             self._say("SMX010", node)
@@ -46,23 +46,20 @@ class Rules(Quotients, Logarithms, Losses):
 
     def chosen(self, condition: Value, chosen: Value, other: Value, node: ast.AST) -> None:
         """A `where`: over the NaN of a softmax, or around a logarithm whose gradient is taken."""
-        if any(
-            part.op == "isnan" and is_softmax(part.args[0], self.values) for part in (condition,)
-        ):
+        if condition.op == "isnan" and is_softmax(condition.args[0], self.values):
             self._say("SMX013", node)
         differentiated = self.reporter.imported & {"torch", "jax", "tensorflow"}
         if not differentiated or condition.op != "compare":
             return
+        core = self.values.core
+        compared = [core(side) for side in condition.args]
         for side, opposite in ((chosen, other), (other, chosen)):
             inner = stripped(side)
-            factors = inner.args if inner.op == "mul" else (inner,)
-            for factor in map(stripped, factors):
-                guarded = factor.op == "log" and self.values.core(factor.args[0]) in map(
-                    self.values.core, condition.args
-                )
-                if guarded and number(opposite) is not None:
-                    self._say("SMX012", node)
-                    return
+            factors = map(stripped, inner.args if inner.op == "mul" else (inner,))
+            guarded = any(f.op == "log" and core(f.args[0]) in compared for f in factors)
+            if guarded and number(opposite) is not None:
+                self._say("SMX012", node)
+                return
 
     def stored(self, old: Value, index: Value, value: Value, node: ast.AST) -> None:
         """An item that is assigned: into integers, over a NaN."""
