@@ -312,6 +312,12 @@ def test_a_notebook_is_read_cell_by_cell(folder, capsys):
     assert command("a.ipynb") == 1
     assert capsys.readouterr().out.startswith("a.ipynb:cell 5:2:5: SMX001 unshifted-exp: ")
     assert check("a.ipynb").findings[0].where["cell"] == 5
+    for form, message in (
+        ("sarif", '"text": "cell 5: exp is not'),
+        ("github", "::cell 5: exp is not"),
+    ):
+        command("a.ipynb", "--format", form)
+        assert message in capsys.readouterr().out
 
 
 def test_a_cell_that_does_not_parse_leaves_the_others(folder):
@@ -496,6 +502,7 @@ def test_flake8_plugin():
     assert found == [
         (5, 11, "SMX001 exp is not shifted by the maximum before it is divided by its sum", Plugin)
     ]
+    assert list(Plugin(ast.parse(QUOTIENT), QUOTIENT.splitlines(keepends=True)).run()) == found
     assert Plugin.name == "stablesoftmax"
     assert re.match(r"\d", Plugin.version)
     text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")

@@ -165,7 +165,7 @@ def _sarif_result(finding: Finding) -> dict[str, Any]:
         "ruleId": finding.code,
         "ruleIndex": list(CAUSES).index(finding.code),
         "level": _SARIF_LEVELS[finding.severity],
-        "message": {"text": f"{finding.message}. {finding.fix}"},
+        "message": {"text": _told(finding)},
     }
     if "file" in finding.where:
         where = finding.where
@@ -199,8 +199,13 @@ def _github_command(finding: Finding) -> str:
         f"{key}={_github_text(value).replace(':', '%3A').replace(',', '%2C')}"
         for key, value in places.items()
     )
-    text = f"{finding.message}. {finding.fix}"
-    return f"::{_GITHUB_LEVELS[finding.severity]} {properties}::{_github_text(text)}"
+    return f"::{_GITHUB_LEVELS[finding.severity]} {properties}::{_github_text(_told(finding))}"
+
+
+def _told(finding: Finding) -> str:
+    """Message and fix; of a notebook, whose lines are those of a cell, which cell."""
+    cell = f"cell {finding.where['cell']}: " if "cell" in finding.where else ""
+    return f"{cell}{finding.message}. {finding.fix}"
 
 
 def _github_text(text: str) -> str:

@@ -1,7 +1,7 @@
 """The same for flake8, which finds it by the entry point of the package."""
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, version
 
 from .reading import MESSAGES, found_in
@@ -23,13 +23,16 @@ class Plugin:
     ----------
     tree : ast.Module
         The parsed file.
+    lines : sequence of str
+        Its lines.
     """
 
     name = "stablesoftmax"
     version = _version()
 
-    def __init__(self, tree: ast.Module) -> None:
+    def __init__(self, tree: ast.Module, lines: Sequence[str] = ()) -> None:
         self.tree = tree
+        self.text = "".join(lines)
 
     def run(self) -> Iterator[tuple[int, int, str, type["Plugin"]]]:
         """Give line, column from 0, and text of each finding.
@@ -39,6 +42,6 @@ class Plugin:
         tuple
             What flake8 takes.
         """
-        for code, node in found_in(self.tree):
+        for code, node in found_in(self.tree, self.text):
             line, column = node.lineno, node.col_offset  # type: ignore[attr-defined]
             yield line, column, f"{code} {MESSAGES[code][1]}", type(self)
