@@ -286,6 +286,16 @@ def loss(logits, y):
     picked = p[range(len(y)), y]
     return -torch.log(picked).mean()  #! SMX004
 """,
+    "labels times the log of a softmax, in a method": NP + """
+class Classifier:
+    def _softmax(self, z):
+        e = np.exp(z - z.max(axis=1, keepdims=True))
+        return e / e.sum(axis=1, keepdims=True)
+    def _cross_entropy(self, output, y_target):
+        return -np.sum(np.log(output) * y_target, axis=1)  #! SMX004
+    def fit(self, z, y):
+        return self._cross_entropy(self._softmax(z), y)
+""",
     "log across methods": TORCH + """
 class Net(nn.Module):
     def __init__(self):
@@ -1209,6 +1219,22 @@ def softmax(x):
     e = np.exp(x - np.max(x))
     return e / e.sum(axis=0)
 """,
+    "one dimension, kept": NP + """
+def weights(x):
+    x = x - x.max()
+    return np.exp(x) / np.exp(x).sum(axis=0, keepdims=True)
+""",
+    "a vector's maximum times a matrix": JAX + """
+def condition(A, ll, axis=-1):
+    A = A * jnp.exp(ll - ll.max(axis=axis))
+    return A / jnp.expand_dims(A.sum(axis=axis), axis=axis)
+def condition_rows(A, ll):
+    return condition(A, ll)
+""",
+    "a median": NP + """
+def f(x):
+    return np.log(np.median(np.exp(x)))
+""",
     "one row": NP + """
 def softmax(start):
     start = np.exp(start - start.max(axis=-1, keepdims=True))
@@ -1264,6 +1290,14 @@ def kernel(n, sigma):
     x = torch.arange(n)
     k = torch.exp(-0.5 * (x / sigma) ** 2)
     return k / k.sum()
+""",
+    "an empty array in a helper": TORCH + """
+def _logsumexp(x, dim):
+    if x.numel() == 0:
+        return torch.sum(torch.exp(x), dim).log()
+    return torch.logsumexp(x, dim)
+def total(x):
+    return _logsumexp(x, 0)
 """,
     "an empty array": TORCH + """
 def logsumexp(x, dim):

@@ -8,15 +8,14 @@ __all__ = ["loses_axis", "wrong_axis"]
 
 def wrong_axis(shift: Shift, total: Value) -> str:
     """The cause, where a maximum and a sum do not go together for certain; else ""."""
-    _, summed, kept, flavour = total.data
+    _, summed, _, flavour = total.data
     if not shift.certain or UNKNOWN_AXIS in (summed, shift.axis):
         return ""
     rows = isinstance(shift.axis, int | tuple)
     if flavour == "builtin":  # which adds along the first axis
         return "SMX007" if rows and shift.axis != 0 and not _is_list(total.args[0]) else ""
     if shift.axis is None:
-        one_dimension = summed is None or (summed == 0 and kept is False)
-        return "" if one_dimension else "SMX003"
+        return "" if summed in (None, 0) else "SMX003"  # along the only axis of a vector
     if rows and summed is None:  # the last axis may be the only one
         return "SMX007" if isinstance(shift.axis, tuple) or _is_positive(shift.axis) else ""
     if _differ(shift.axis, summed):

@@ -55,7 +55,8 @@ REDUCTIONS = _by_name(
         ),
         "max": ("max max_axis amax nanmax reduce_max segment_max scatter_max unsorted_segment_max"),
         "min": "min min_axis amin nanmin reduce_min segment_min",
-        "mean": "mean nanmean reduce_mean average median",
+        "mean": "mean nanmean reduce_mean average",
+        "median": "median nanmedian",
     }
 )
 """The reduction that each function is, by its last name."""

@@ -66,6 +66,8 @@ class Reader(Statements):
 
     def report(self, code: str, node: ast.AST) -> None:
         """Note where the rules found something, for the functions that are being read."""
+        if self.unseen:
+            return
         for found in self.inner_found:
             found.add((code, node))
         if not self.inner_found and not self.quiet:
@@ -82,11 +84,16 @@ class Reader(Statements):
         for function in self.functions.values():
             for of_call in function.calls:
                 found |= of_call
-        return {
+        stands = {
             (code, node)
             for code, node in found
             if code.startswith("SMX") and self._stands(code, node)
         }
+        # Labels times a logarithm that is itself found to be a softmax's: once is enough.
+        logs = {node for code, node in stands if code in ("SMX004", "SMX008")}
+        products = {node for code, node in stands if code in ("SMX008", "SMX012")}
+        told = {p for p in products if any(n in logs and n is not p for n in ast.walk(p))}
+        return {(code, node) for code, node in stands if node not in told}
 
     def _stands(self, code: str, node: ast.AST) -> bool:
         """Whether a finding holds: in a helper that all its callers shield, it does not."""

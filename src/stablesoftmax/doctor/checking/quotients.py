@@ -81,6 +81,8 @@ class Quotients(RuleBook):
     def _shifted(self, found: Quotient, shift: Shift, node: ast.AST) -> None:
         """Shifted by a maximum: along which axis, in which dtype."""
         code = "" if found.turned else wrong_axis(shift, found.total)
+        if code == "SMX006" and shift.axis == -1 and found.factors:
+            code = ""  # a vector's maximum, and the sum of a matrix times it
         if not code and shift.certain and not found.turned and self._loses_sum(found):
             code = "SMX006"
         if code:

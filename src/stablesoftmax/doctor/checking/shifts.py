@@ -125,8 +125,8 @@ def _of_terms(plus: list[Value], minus: list[Value], values: Values) -> Shift:
 
 def _weak_kind(term: Value) -> str:
     term = stripped(term)
-    if term.op == "reduce" and term.data[0] in ("mean", "min"):
-        return str(term.data[0])
+    if term.op == "reduce" and term.data[0] in ("mean", "median", "min"):
+        return "min" if term.data[0] == "min" else "mean"
     return "constant" if number(term) is not None else "unknown"
 
 

@@ -16,7 +16,9 @@ class Statements(Calls):
     """Walk statements in order, and bind what they assign to."""
 
     quiet = 0
-    """Above 0 nothing is reported: what is read is read again later, or never runs."""
+    """Above 0 nothing is reported: what is read is read again later."""
+    unseen = 0
+    """Above 0 nothing is noted: what is read runs for arrays without elements alone."""
 
     def define(self, node: ast.FunctionDef | ast.AsyncFunctionDef, scope: Scope) -> None:
         """A function is defined here."""
@@ -90,9 +92,9 @@ class Statements(Calls):
         before, ends = scope.names, []
         for i, body in enumerate(bodies):
             scope.names, scope.returned = dict(before), False
-            self.quiet += unseen and i == 0
+            self.unseen += unseen and i == 0
             self.statements(body, scope)
-            self.quiet -= unseen and i == 0
+            self.unseen -= unseen and i == 0
             ends.append((scope.names, scope.returned))
         scope.names = before
         scope.join(ends, self.values)
