@@ -201,6 +201,16 @@ def softmax(X):
     e = np.exp(X)
     return e / np.array([np.sum(e, axis=1)]).T  #! SMX001
 """,
+    "weights of a masked softmax": TORCH + """
+def masked_softmax(weights, mask, dim=-1, eps=1e-30):
+    exps = torch.exp(weights).masked_fill(mask == 0, eps)
+    return exps / exps.sum(dim, keepdim=True)  #! SMX001
+""",
+    "utilities": NP + """
+def mnl(u):
+    e = np.exp(u)
+    return e / np.sum(e, axis=0)  #! SMX001
+""",
     "weights of a softmax": NP + """
 def softmax(w, t=1.0):
     e = np.exp(np.array(w) / t)

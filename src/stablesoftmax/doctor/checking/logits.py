@@ -8,7 +8,7 @@ __all__ = ["could_be_logits", "has_dtype", "is_filler"]
 
 # Parts of a name that say the values are bounded above, or small: exp(-d²) cannot overflow.
 _BOUNDED = re.compile(
-    r"^_?(d|d2|r2|dd|dx|dt|t|tau|w|p|q|u|g|k|i|j|n|ll|lp|lw|pos|min|max|low|high)_?\d*$"
+    r"^_?(d|d2|r2|dd|dx|dt|t|tau|w|p|k|i|j|n|ll|lp|lw|pos|min|max|low|high)_?\d*$"
     r"|(^|_)(lag|ages?|times?|steps?|positions?|lls?|llhs?|diffs?|angles?|phases?|gap|dev|chi2|errs?|mses?|rmse|"
     r"sse|bic|aic|aicc|delta\w*|residuals?|resid|errors?|ranks?|idx|index|indices|freqs?|bounds?|kl)($|_|\d)"
     r"|dist|rand|sample|sq|norm|kernel|sim(_|s$|$|ilar)|cos|corr|log(?!it|_?loss)|lik|prob|entrop|ratio|decay|sigmoid|tanh|"
@@ -42,7 +42,7 @@ def could_be_logits(value: Value, depth: int = 8, logarithms: bool = False) -> b
                 if start is not None and start.op == "buffer":  # zeros, and a loop adds to them
                     return not _named_bounded(value.name, logarithms)
                 return start is not None and also(start)
-            if value.op == "param" and _is_in_softmax(value) and len(value.name) == 1:
+            if value.op == "param" and _is_in_softmax(value):
                 return True
             return not _named_bounded(value.name, logarithms) and value.name not in ("self", "args")
         case "call":

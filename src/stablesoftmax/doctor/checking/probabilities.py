@@ -96,7 +96,8 @@ def exponential_in(value: Value, depth: int = 8) -> tuple[Value, tuple[Value, ..
         )
     if value.op == "where":
         for side, other in ((0, 1), (1, 0)):
-            if number(value.args[other]) is not None or value.args[other].op == "buffer":
+            fill = value.args[other]
+            if number(fill) is not None or is_small(fill) or fill.op == "buffer":
                 return exponential_in(value.args[side], depth - 1)
     if value.op == "either":
         choices = [exponential_in(choice, depth - 1) for choice in value.args]
