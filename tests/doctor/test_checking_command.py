@@ -1,6 +1,7 @@
 """`stablesoftmax check`: options, formats, fixes, notebooks, bad input, flake8."""
 
 import ast
+import gc
 import io
 import json
 import os
@@ -290,6 +291,18 @@ def test_an_expression_of_ten_thousand_operators(folder):
     assert len(check("a.py").findings) == 1
     write(folder, a_py=QUOTIENT + "y = x" + ".exp()" * 400 + "\n")  # each link is read once
     assert len(check("a.py").findings) == 1
+
+
+def test_the_collector_is_left_as_it_was(folder):
+    write(folder, a_py=QUOTIENT)
+    check("a.py")
+    assert gc.isenabled()
+    gc.disable()
+    try:
+        check("a.py")
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
 
 
 def test_nothing_is_executed(folder):
