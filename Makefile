@@ -55,7 +55,7 @@ bench: $(VENV)/.installed-bench
 
 lint: $(VENV)/.installed-lint
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
-	@$(BIN)/numpydoc lint $(addprefix src/stablesoftmax/,errors.py threads.py training.py doctor/diagnosis.py doctor/auditing/__init__.py doctor/auditing/assertions.py $(addsuffix /__init__.py,_dispatch functions gradients information losses sampling segments sums testing))
+	@$(BIN)/numpydoc lint $(addprefix src/stablesoftmax/,errors.py threads.py training.py doctor/diagnosis.py doctor/auditing/__init__.py doctor/checking/__init__.py doctor/auditing/assertions.py $(addsuffix /__init__.py,_dispatch functions gradients information losses sampling segments sums testing))
 
 # -Og: at -O3 a sanitized level takes four minutes to compile. Threads race at one level as at another.
 SETUP := $(BIN)/meson setup --reconfigure -Dextension=false -Dkernel_tests=true -Dbuildtype=plain -Doptimization=g \

@@ -12,6 +12,7 @@ __all__ = ["main"]
 
 _EXAMPLES = {
     "run": "example: stablesoftmax run --report why.html train.py --epochs 3",
+    "check": "example: stablesoftmax check src/ notebook.ipynb --format github",
     "diagnose": "example: stablesoftmax diagnose logits.npy --labels labels.npy",
     "trace": "example: stablesoftmax trace 1000 999 0",
     "audit": "example: stablesoftmax audit package.layers:softmax --report softmax.html",
@@ -43,6 +44,9 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("-m", dest="module", action="store_true", help="SCRIPT is a module's name")
     run.add_argument("script", metavar="SCRIPT")
     run.add_argument("arguments", metavar="ARGS", nargs=argparse.REMAINDER)
+    _add_check(
+        add("check", "Read source and notebooks, run nothing, and name what is wrong in them.")
+    )
     diagnose = add("diagnose", "Look at arrays in files: npy, npz or csv.")
     diagnose.add_argument("logits", nargs="?", help="an array of logits")
     for name in ("probs", "labels", "mask", "grads", "weights"):
@@ -62,6 +66,27 @@ def _parser() -> argparse.ArgumentParser:
     explain.add_argument("code", nargs="?", help="such as SMX003; none: list them all")
     add("info", "Versions, the CPU's level, threads.")
     return parser
+
+
+def _listed(text: str) -> tuple[str, ...]:
+    return tuple(filter(None, (part.strip() for part in text.split(","))))
+
+
+def _add_check(check: argparse.ArgumentParser) -> None:
+    check.add_argument("paths", nargs="*", default=["."], metavar="PATH", help='"-": stdin')
+    check.add_argument("--format", default="text", choices=("text", "json", "sarif", "github"))
+    for name, listed, text in (
+        ("--select", "CODES", "report these alone: SMX004,SMX00"),
+        ("--ignore", "CODES", "leave these out"),
+        ("--exclude", "PATTERNS", "files and folders to leave out, with commas"),
+    ):
+        check.add_argument(name, metavar=listed, type=_listed, help=text)
+    check.add_argument("--baseline", metavar="FILE", help="findings that are known")
+    check.add_argument("--write-baseline", metavar="FILE", help="make today's findings known")
+    check.add_argument("--statistics", action="store_true", help="how often each cause was found")
+    fix = check.add_mutually_exclusive_group()
+    fix.add_argument("--fix", action="store_true", help="mend what is safe; shows the diff first")
+    fix.add_argument("--diff", action="store_true", help="show what --fix would do, write nothing")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -113,6 +138,25 @@ def _flush() -> None:
         sys.stdout.flush()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _check(options: argparse.Namespace) -> int:
+    from .doctor.checking.commands import checked, mended
+    from .doctor.checking.formats import FORMATS, statistics
+
+    path = _report_path(options)
+    try:
+        if options.fix or options.diff:
+            mended(options)
+        report, status = checked(options)
+    except (TypeError, ValueError, OSError) as error:
+        _refuse(str(error))
+    if not options.diff:
+        sys.stdout.write(
+            statistics(report) if options.statistics else FORMATS[options.format](report)
+        )
+    _write(report, path)
+    return status
 
 
 def _diagnose(options: argparse.Namespace) -> int:
@@ -275,6 +319,7 @@ def _info(_: argparse.Namespace) -> int:
 
 _COMMANDS = {
     "run": _run,
+    "check": _check,
     "diagnose": _diagnose,
     "trace": _trace,
     "audit": _audit,

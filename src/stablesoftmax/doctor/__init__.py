@@ -1,8 +1,8 @@
 """The doctor: which cause made the NaN, at which place, and how to mend it.
 
-`run` and `watch` look at a program while it runs, `diagnose` at arrays, `trace` at one row, `audit`
-at a softmax of yours, `Monitor` at a training. All of them report causes of one catalogue,
-`CAUSES`.
+`run` and `watch` look at a program while it runs, `check` at its source, `diagnose` at arrays,
+`trace` at one row, `audit` at a softmax of yours, `Monitor` at a training. All of them report
+causes of one catalogue, `CAUSES`.
 """
 
 from importlib import import_module
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from .auditing import audit
     from .auditing.assertions import assert_sound
     from .causes import CAUSES, Cause
+    from .checking import check
     from .diagnosis import diagnose
     from .findings import Finding
     from .monitoring import Monitor
@@ -27,6 +28,7 @@ __all__ = [
     "Report",
     "assert_sound",
     "audit",
+    "check",
     "diagnose",
     "run",
     "trace",
@@ -42,6 +44,7 @@ _HOMES = {
     "Report": "reporting",
     "assert_sound": "auditing.assertions",
     "audit": "auditing",
+    "check": "checking",
     "diagnose": "diagnosis",
     "run": "running",
     "trace": "tracing",

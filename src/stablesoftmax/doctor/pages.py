@@ -118,7 +118,8 @@ def _step(step: dict[str, Any], first: dict[str, Any]) -> dict[str, Any]:
 def _place(finding: Finding) -> str:
     where, times = finding.where, finding.evidence.get("times", 1)
     if "file" in where:
-        parts = [short_path(where["file"]), f"line {where['line']}"]
+        cell = f"cell {where['cell']}, " if "cell" in where else ""  # of a notebook
+        parts = [short_path(where["file"]), f"{cell}line {where['line']}"]
         function = where.get("function", "<module>")
         parts += [] if function == "<module>" else [f"in {function}"]
     else:

@@ -15,7 +15,7 @@ from .texts import as_fragment, as_text, require
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["Report", "check_writable", "write"]
+__all__ = ["Report", "as_github", "as_sarif", "check_writable", "write", "write_whole"]
 
 _SARIF_LEVELS = {"error": "error", "warning": "warning", "info": "note"}
 
@@ -138,8 +138,8 @@ def _as_html(report: Report) -> str:
     return as_page(report)
 
 
-def _as_sarif(report: Report) -> str:
-    """SARIF 2.1.0, which code hosts show beside the lines."""
+def as_sarif(report: Report) -> str:
+    """Return the report as SARIF 2.1.0, which code hosts show beside the lines."""
     rules = [
         {
             "id": cause.code,
@@ -165,19 +165,55 @@ def _sarif_result(finding: Finding) -> dict[str, Any]:
         "ruleId": finding.code,
         "ruleIndex": list(CAUSES).index(finding.code),
         "level": _SARIF_LEVELS[finding.severity],
-        "message": {"text": f"{finding.message}. {finding.fix}"},
+        "message": {"text": _told(finding)},
     }
     if "file" in finding.where:
         where = finding.where
         region = {"startLine": where["line"], "startColumn": where.get("column", 1)}
+        if "end_line" in where:
+            region |= {"endLine": where["end_line"], "endColumn": where["end_column"]}
         path = Path(short_path(where["file"])).as_posix()
         location = {"artifactLocation": {"uri": path}, "region": region}
         result["locations"] = [{"physicalLocation": location}]
     return result
 
 
+_GITHUB_LEVELS = {"error": "error", "warning": "warning", "info": "notice"}
+
+
+def as_github(report: Report) -> str:
+    """Return the report as commands of GitHub's workflows, which annotate the lines."""
+    lines = [_github_command(finding) for finding in report.findings]
+    lines += [f"::warning title=stablesoftmax::{_github_text(note)}" for note in report.notes]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _github_command(finding: Finding) -> str:
+    where = finding.where
+    places = {"title": f"{finding.code} {finding.name}"}
+    if "file" in where:
+        places["file"] = Path(short_path(where["file"])).as_posix()
+        names = {"line": "line", "endLine": "end_line", "col": "column", "endColumn": "end_column"}
+        places |= {key: str(where[name]) for key, name in names.items() if name in where}
+    properties = ",".join(
+        f"{key}={_github_text(value).replace(':', '%3A').replace(',', '%2C')}"
+        for key, value in places.items()
+    )
+    return f"::{_GITHUB_LEVELS[finding.severity]} {properties}::{_github_text(_told(finding))}"
+
+
+def _told(finding: Finding) -> str:
+    """Message and fix; of a notebook, whose lines are those of a cell, which cell."""
+    cell = f"cell {finding.where['cell']}: " if "cell" in finding.where else ""
+    return f"{cell}{finding.message}. {finding.fix}"
+
+
+def _github_text(text: str) -> str:
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
 _WRITERS: dict[str, Callable[[Report], str]] = {
-    ".json": _as_json, ".html": _as_html, ".htm": _as_html, ".sarif": _as_sarif,
+    ".json": _as_json, ".html": _as_html, ".htm": _as_html, ".sarif": as_sarif,
     ".txt": _as_plain, ".log": _as_plain,
 }  # fmt: skip
 
@@ -210,14 +246,20 @@ def write(report: Report, path: str | os.PathLike[str]) -> None:
     """Write the report by its suffix; the file is whole, or as it was before."""
     check_writable(path)
     target = Path(path).absolute()
-    text = _WRITERS[target.suffix.lower()](report)
+    write_whole(target, _WRITERS[target.suffix.lower()](report).encode())
+
+
+def write_whole(target: Path, data: bytes, mode: int | None = None) -> None:
+    """Write a file whole, or leave it as it was; its mode is given, or what a new file's is."""
     descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
     try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(name, 0o666 & ~umask)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+        if mode is None:
+            umask = os.umask(0)
+            os.umask(umask)
+            mode = 0o666 & ~umask
+        os.chmod(name, mode)
         os.replace(name, target)
     except BaseException:
         os.unlink(name)

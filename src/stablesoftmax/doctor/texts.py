@@ -73,7 +73,8 @@ def _place(finding: Finding) -> Iterator[tuple[str, str]]:
     if "file" in where:
         function = where.get("function", "<module>")
         inside = "" if function == "<module>" else f" in {function}"
-        yield f"  {escaped(short_path(where['file']))}:{where['line']}{escaped(inside)}", ""
+        cell = f"cell {where['cell']}:" if "cell" in where else ""  # of a notebook
+        yield f"  {escaped(short_path(where['file']))}:{cell}{where['line']}{escaped(inside)}", ""
     elif where:
         yield "  " + ", ".join(f"{key} {escaped(value)}" for key, value in where.items()), ""
     for step in finding.evidence.get("chain", [])[:1]:
