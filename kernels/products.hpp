@@ -100,6 +100,7 @@ struct Multiplication {
     static constexpr bool takes_mean =
         product == Product::softmax || product == Product::log_softmax || product == Product::logsumexp;
     static constexpr bool takes_sum = product == Product::log_softmax_transposed;  // of v, but for the top
+
     Layout &layout;
     C *kept;  // the exponentials, or null
     Vector<C> max{};

@@ -74,12 +74,16 @@ PLAIN_MAPS = {
     "temperatures": lambda f: f(TABLE, temperature=np.array([[0.0], [1.0], [0.5], [np.inf]])),
     "undefined": lambda f: f(np.full((2, 3), -np.inf), undefined="uniform"),
 }
+WEIGHTS, MASKED = (
+    TABLE + 3,
+    MASK * 2.0,
+)  # here, and not in a call: a ufunc without memory raises SystemError
 PLAIN_LOGSUMEXP = {
-    "b": lambda f: f(TABLE, axis=1, b=-OTHER),
+    "b": lambda f: f(TABLE, axis=1, b=WEIGHTS),
     "b of one row": lambda f: f(TABLE, axis=1, b=ROW),
     "b, a number": lambda f: f(TABLE.astype("f4"), b=0.5),
     "b, integers": lambda f: f(CUBE, axis=2, b=[1, 2, 3, 4, 5], keepdims=True),
-    "b and where": lambda f: f(TABLE, axis=0, b=MASK * 2.0, where=MASK),
+    "b and where": lambda f: f(TABLE, axis=0, b=MASKED, where=MASK),
     "keepdims": lambda f: f(CUBE, axis=(0, 2), keepdims=True),
     "out": lambda f: f(TABLE, axis=1, out=np.empty(4)),
 }

@@ -653,7 +653,7 @@ def test_the_binding_follows_no_bad_label():
         with pytest.raises(IndexError, match="labels"):
             _core.cross_entropy("float64", X, None, labels, None, "float64", None, 0, 1, loss, None)
         with pytest.raises(IndexError, match="index"):
-            _core.selected_log_softmax("float64", X, None, labels[:, None].copy(), out)
+            _core.selected_log_softmax("float64", X, None, None, labels[:, None].copy(), out)
     with pytest.raises(ValueError, match="weight: 2 elements; expected 3"):
         _core.cross_entropy(
             "float64", X, None, labels * 0, None, "float64", np.ones(2), 0, 1, loss, None

@@ -170,8 +170,11 @@ def _sarif_result(finding: Finding) -> dict[str, Any]:
     if "file" in finding.where:
         where = finding.where
         region = {"startLine": where["line"], "startColumn": where.get("column", 1)}
-        if "end_line" in where:
-            region |= {"endLine": where["end_line"], "endColumn": where["end_column"]}
+        ends = {
+            "endLine": "end_line",
+            "endColumn": "end_column",
+        }  # a place at run time has no column
+        region |= {name: where[key] for name, key in ends.items() if key in where}
         path = Path(short_path(where["file"])).as_posix()
         location = {"artifactLocation": {"uri": path}, "region": region}
         result["locations"] = [{"physicalLocation": location}]
