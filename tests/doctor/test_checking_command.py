@@ -395,6 +395,9 @@ def test_statistics(folder, capsys):
     assert capsys.readouterr().out == (
         "     2  SMX001  unshifted-exp\n     1  SMX004  log-of-softmax\n"
     )
+    write(folder, c_py="def (")
+    assert command("b.py", "c.py", "--statistics") == 1
+    assert "note: c.py is not read: line 1" in capsys.readouterr().out
 
 
 def test_a_report_beside_the_output(folder, capsys):

@@ -277,6 +277,12 @@ def test_weights_of_wide_integers():
     assert (value, sign) == (float(2**62), -1)
 
 
+def test_a_weight_outdoes_its_exponential():
+    """exp(-1100) is nothing beside exp(0), but not times 1e600."""
+    x, b = np.array([0.0, -1100.0]), np.array([1e-300, 1e300])
+    np.testing.assert_allclose(logsumexp(x, b=b), np.log(1e300) - 1100, rtol=1e-15)
+
+
 def test_weights_with_where():
     x, b = np.array([[1.0, NAN, 3.0]] * 2), np.array([2.0, 1.0, -1.0])
     where = np.array([[True, False, False], [False, False, True]])

@@ -15,15 +15,6 @@ using reference::Real;
 
 size_t place(Format format) { return static_cast<size_t>(format); }
 
-// Memory that ends at a fence.
-class Fenced {
-    Fence fence;
-
-  public:
-    char *at;
-    explicit Fenced(size_t bytes) : fence(bytes + 8), at(fence.take(bytes, true)) {}
-};
-
 // What is drawn from a row, class by class, and 0 for the rest.
 std::vector<Real> kept(const std::vector<double> &x, const std::vector<char> &mask, double temperature,
                        const Filter &filter) {

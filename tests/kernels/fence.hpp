@@ -46,3 +46,13 @@ class Fence {
         return from[0] == pattern && std::memcmp(from, from + 1, bytes + margin - 1) == 0;  // all like the first
     }
 };
+
+// A copy of `bytes`, or room for them, that ends at a fence.
+class Fenced {
+    Fence fence;
+
+  public:
+    char *at;
+    explicit Fenced(size_t bytes) : fence(bytes + 8), at(fence.take(bytes, true)) {}
+    Fenced(const char *from, size_t bytes) : Fenced(bytes) { std::memcpy(at, from, bytes); }
+};

@@ -16,16 +16,6 @@ using reference::Real;
 
 size_t place(Format format) { return static_cast<size_t>(format); }
 
-// A copy of `bytes` that ends at a fence.
-class Fenced {
-    Fence fence;
-
-  public:
-    char *at;
-    explicit Fenced(size_t bytes) : fence(bytes + 8), at(fence.take(bytes, true)) {}
-    Fenced(const char *from, size_t bytes) : Fenced(bytes) { std::memcpy(at, from, bytes); }
-};
-
 // What a row is held against, in memory of its own.
 struct Question {
     size_t length;

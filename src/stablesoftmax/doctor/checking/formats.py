@@ -38,10 +38,11 @@ def _summary(report: Report) -> str:
 
 
 def statistics(report: Report) -> str:
-    """How often each cause was found, the most frequent first."""
+    """How often each cause was found, the most frequent first; and what could not be read."""
     counts = Counter(finding.code for finding in report.findings)
     rows = sorted(counts.items(), key=lambda row: (-row[1], row[0]))
-    return "".join(f"{n:>6}  {code}  {CAUSES[code].name}\n" for code, n in rows)
+    lines = [f"{n:>6}  {code}  {CAUSES[code].name}" for code, n in rows]
+    return "".join(f"{line}\n" for line in (*lines, *(f"note: {note}" for note in report.notes)))
 
 
 FORMATS: dict[str, Callable[[Report], str]] = {
