@@ -18,13 +18,10 @@ struct WeightedSum {
     // False: it is left to the formulas.
     bool compute() {
         V high = broadcast(-infinity);
-        Bits<double> strange{};
         layout.sweep([&](size_t, size_t, V x, Doubles<double> weights, Bits<double>) __attribute__((always_inline)) {
             const V b = weights.part[0];
             high = maximum(b == 0 ? broadcast(-infinity) : x, high);
-            strange |= ((x - x != 0) & (x != -infinity)) | (b - b != 0);
         });
-        if (any(strange)) return false;
         const V max = layout.fold(high, [](V a, V b) { return maximum(a, b); });
         Shift<double> shift = shift_at<double>(finite_or_zero<double>(max));
         shift.exponent -= exponential_guard<double> - Limits<double>::guard;
@@ -41,7 +38,7 @@ struct WeightedSum {
         return write(layout.folded(sums), lost, shift);
     }
 
-    // log|S| + shift; NaN of a negative sum, -inf of none.
+    // log|S| + shift; NaN of a negative sum, -inf of none. An infinity or NaN that counts shows in S.
     bool write(Running<double> sum, V lost, Shift<double> shift) {
         constexpr double least = 0x1p-880;  // the floor of exp, as 2^-80 of the sum
         lost = layout.fold(lost, [](V a, V b) { return maximum(a, b); });
