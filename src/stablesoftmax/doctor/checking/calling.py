@@ -2,10 +2,11 @@
 
 import ast
 
+from .arguments import Arguments
 from .containers import CONTAINER_METHODS, Containers
 from .environment import Function, Scope, dotted, is_static
 from .idioms import ARRAY_ROOTS, FUNCTIONS, LAYERS, METHODS, REDUCTIONS
-from .operations import AXES, Arguments
+from .operations import AXES
 from .rules import Rules
 from .values import Value, Values
 

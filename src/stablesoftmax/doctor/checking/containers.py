@@ -2,8 +2,9 @@
 
 import ast
 
+from .arguments import Arguments
 from .environment import Scope
-from .operations import AXES, KEEP, Arguments, Operations
+from .operations import AXES, KEEP, Operations
 from .values import NO_AXIS, Value, words
 
 __all__ = ["CONTAINER_METHODS", "Containers"]

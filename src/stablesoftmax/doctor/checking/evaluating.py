@@ -3,14 +3,12 @@
 import ast
 import builtins
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from .environment import Function, Scope, dotted
 from .idioms import FUNCTIONS, NAMESPACES, REDUCTIONS
+from .rules import Rules
 from .values import Value, Values, words
-
-if TYPE_CHECKING:
-    from .rules import Rules
 
 __all__ = ["OPERATORS", "Evaluator"]
 
@@ -32,7 +30,7 @@ class Evaluator:
         What is told of each operation.
     """
 
-    def __init__(self, values: Values, rules: "Rules") -> None:
+    def __init__(self, values: Values, rules: Rules) -> None:
         self.values = values
         self.make = values.make
         self.rules = rules

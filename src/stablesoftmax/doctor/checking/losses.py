@@ -1,15 +1,12 @@
 """Functions that take logits, and are given probabilities."""
 
 import ast
-from typing import TYPE_CHECKING
 
+from .arguments import Arguments
 from .idioms import LOGIT_LOSSES
 from .probabilities import is_softmax
 from .rulebook import RuleBook
 from .values import Value
-
-if TYPE_CHECKING:
-    from .operations import Arguments
 
 __all__ = ["Losses"]
 
@@ -21,7 +18,7 @@ class Losses(RuleBook):
     """What is said of losses, distributions and softmaxes that take logits."""
 
     def loss_called(
-        self, name: str, arguments: "Arguments", node: ast.AST, library: str = ""
+        self, name: str, arguments: Arguments, node: ast.AST, library: str = ""
     ) -> None:
         """A library's function, or a layer: does it take what it is given for logits?"""
         given: Value | None = None
@@ -35,12 +32,12 @@ class Losses(RuleBook):
             given = arguments.get(LOGIT_LOSSES[name], int(labels))
         self._given(given, node)
 
-    def loss_object_called(self, loss: Value, arguments: "Arguments", node: ast.AST) -> None:
+    def loss_object_called(self, loss: Value, arguments: Arguments, node: ast.AST) -> None:
         """`loss = CategoricalCrossentropy(from_logits=True)`, called as `loss(y, p)`."""
         if _takes_logits(loss):
             self._given(arguments.get(("y_pred",), 1), node)
 
-    def compiled(self, model: Value, arguments: "Arguments", node: ast.AST) -> None:
+    def compiled(self, model: Value, arguments: Arguments, node: ast.AST) -> None:
         """Keras's `compile`: a loss of logits for a model that ends in a softmax."""
         loss = arguments.get(("loss",), 1)
         last = model.args[-1] if model.args else None

@@ -1,38 +1,19 @@
 """The functions and methods of the array libraries, as operations on values."""
 
 import ast
-from collections.abc import Sequence
-from dataclasses import dataclass
 
+from .arguments import Arguments
 from .environment import Scope
 from .evaluating import Evaluator
 from .idioms import FUNCTIONS, REDUCTIONS, dtype_named
 from .values import NO_AXIS, UNKNOWN_AXIS, Value, number
 
-__all__ = ["AXES", "KEEP", "Arguments", "Operations"]
+__all__ = ["AXES", "KEEP", "Operations"]
 
 AXES = ("axis", "dim", "axes", "reduction_indices")
 KEEP = ("keepdims", "keepdim", "keep_dims")
 _ARRAYS = ("x", "a", "input", "input_tensor", "logits", "tensor", "X", "z", "inputs", "arr", "x1")
 _SECONDS = ("x2", "other", "y", "b", "value", "divisor")
-
-
-@dataclass(slots=True)
-class Arguments:
-    """What a call is given; `complete` is False where a star hides some of it."""
-
-    positional: Sequence[Value]
-    named: dict[str, Value]
-    complete: bool
-
-    def get(self, names: tuple[str, ...], position: int | None = None) -> Value | None:
-        """An argument by its keyword, or by its position."""
-        for name in names:
-            if name in self.named:
-                return self.named[name]
-        if position is not None and position < len(self.positional):
-            return self.positional[position]
-        return None
 
 
 class Operations(Evaluator):

@@ -2,8 +2,8 @@
 
 import ast
 import re
-from typing import TYPE_CHECKING
 
+from .arguments import Arguments
 from .logarithms import Logarithms
 from .logits import has_dtype
 from .losses import Losses
@@ -11,9 +11,6 @@ from .probabilities import exponential_in, is_softmax
 from .quotients import Quotients
 from .shifts import shift_of
 from .values import Value, alternatives, number, stripped
-
-if TYPE_CHECKING:
-    from .operations import Arguments
 
 __all__ = ["Rules"]
 
@@ -82,7 +79,7 @@ class Rules(Quotients, Logarithms, Losses):
         if has_dtype(array) == "float16" and _is_beyond(filled):
             self._say("SMX016", node)
 
-    def reduced(self, array: Value, arguments: "Arguments", node: ast.AST) -> None:
+    def reduced(self, array: Value, arguments: Arguments, node: ast.AST) -> None:
         """A sum with a dtype of its own: narrow, over exponentials."""
         dtype = arguments.named.get("dtype")
         if dtype is None or dtype.op not in ("name", "const") or not exponential_in(array):
