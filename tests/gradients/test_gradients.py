@@ -147,6 +147,15 @@ def test_accuracy_of_long_uniform_rows(dtype, name):
     assert worst(name, x, v) <= 1
 
 
+@pytest.mark.parametrize("name", ["softmax_vjp", "softmax_jvp", "log_softmax_jvp"])
+def test_accuracy_beside_a_large_cotangent(name):
+    """v less the 1e6 at the maximum, rounded, has lost 500 ULP of v less the mean, which is 1e3."""
+    rng = np.random.default_rng(0)
+    x, v = rng.random((2, 1000)) / 1e3, rng.normal(size=(2, 1000))
+    v[[0, 1], x.argmax(-1)] = 1e6
+    assert worst(name, x, v) <= 1
+
+
 def test_log_softmax_vjp_sums_up_cotangents_that_cancel():
     """G = 1e-3, of terms of 1e16; an entry without a cotangent gets -p G and nothing else."""
     g = np.array([0, 1e16, 1e-3, -1e16, 0, 0, 0, 0])

@@ -131,9 +131,7 @@ def wrap(rows: Rows) -> Array:
 
 
 def _run_kernel(op: int, name: KernelName, rows: Rows) -> None:
-    call = rows.call
-    direct = ready(rows.out, call.computed, rows.out_axes)
-    out = rows.out if direct else np.empty(rows.out.shape, call.computed)
+    call, out = rows.call, room(rows)
     x, where, shift = stage(rows, place=None if call.reduces else out)
     target = out if call.reduces else merge(out, rows.axes)
     _core.apply(op, name, x, bits(target), where, rows.temperature, call.undefined)
@@ -141,27 +139,21 @@ def _run_kernel(op: int, name: KernelName, rows: Rows) -> None:
         out += shift
     if rows.sign is not None:  # exponentials are positive; with none to sum, the sum is 0
         rows.sign[...] = np.where(np.isnan(out), out, out != -np.inf)
-    if not direct:
-        np.copyto(rows.out, out, casting="unsafe")
+    deliver(rows, out)
 
 
 def _run_weighted(name: KernelName, rows: Rows) -> bool:
     """The log-sum-exp with weights; False: the kernel cannot tell, as with infinities or a sign."""
-    call = rows.call
     if rows.b is None or rows.sign is not None:
         return False
+    out = room(rows)
     x, where, shift = stage(rows, place=None)
-    b, b_name = merge(rows.b, rows.axes), kernel_name(rows.b.dtype)
-    if b_name is None or not ready(b, b.dtype.newbyteorder("="), 1):
-        b, b_name = b.astype(np.float64), "float64"
-    direct = ready(rows.out, call.computed, rows.out_axes)
-    out = rows.out if direct else np.empty(rows.out.shape, call.computed)
-    if not _core.weighted_logsumexp(name, x, b_name, bits(b), bits(out), where):
+    b, b_name = operand(rows.b, rows.axes)
+    if not _core.weighted_logsumexp(name, x, b_name, b, bits(out), where):
         return False
     if shift is not None:
         out += shift
-    if not direct:
-        np.copyto(rows.out, out, casting="unsafe")
+    deliver(rows, out)
     return True
 
 
@@ -229,6 +221,31 @@ def stage(rows: Rows, place: Array | None) -> tuple[Array, Array | None, Array |
         shift = convert(rows.x, rows.where, x, rows.axes)
     where = None if rows.where is None else merge(rows.where, rows.axes)
     return bits(merge(x, rows.axes)), where, shift
+
+
+def operand(v: Array, axes: int) -> tuple[Array, KernelName]:
+    """Return v with a row on one axis, and its kernel's name: as it is, or as float64."""
+    name = readable_as(v, axes)
+    return (bits(merge(v, axes)), name) if name else (merge(v.astype(np.float64), axes), "float64")
+
+
+def readable_as(v: Array, axes: int) -> KernelName | None:
+    """Return the name of the kernel that can read v, of any of their dtypes, as it is; or None."""
+    name = kernel_name(v.dtype)
+    return name if name and ready(v, v.dtype.newbyteorder("="), axes) else None
+
+
+def room(rows: Rows) -> Array:
+    """Return where a kernel writes: the result, or memory of its own if it cannot write there."""
+    if ready(rows.out, rows.call.computed, rows.out_axes):
+        return rows.out
+    return np.empty(rows.out.shape, rows.call.computed)
+
+
+def deliver(rows: Rows, out: Array) -> None:
+    """Bring to the result what a kernel wrote to its room."""
+    if out is not rows.out:
+        np.copyto(rows.out, out, casting="unsafe")
 
 
 def _apart(out: Array, call: SoftmaxArguments) -> bool:

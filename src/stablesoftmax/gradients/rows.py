@@ -12,7 +12,7 @@ from .._arrays.blocks import bits, merge, mergeable, ready
 from .._arrays.dtypes import KernelName, kernel_name
 from .._arrays.typing import Array
 from ..functions import formulas as softmax_formulas
-from ..functions.rows import Rows, places, stage
+from ..functions.rows import Rows, deliver, operand, places, readable_as, room, stage
 from . import formulas
 
 __all__ = [
@@ -55,10 +55,10 @@ def run(product: Product, rows: Rows, v: Array) -> None:
         if not rows.x.size:
             rows.out[...] = 0
             return
-        reads = name is not None and ready(rows.x, computed, rows.axes) and _readable(v, rows.axes)
+        reads = ready(rows.x, computed, rows.axes) and readable_as(v, rows.axes) is not None
         writes = ready(rows.out, computed, rows.out_axes)
         masked = rows.where is None or mergeable(rows.where, rows.axes)
-        for index in [(...,)] if reads and writes and masked else places(rows):
+        for index in [(...,)] if name and reads and writes and masked else places(rows):
             block, part = rows.part(index), v[index]
             if name is None:
                 block.out[...] = _by_formula(product, block, part).reshape(block.out.shape)
@@ -66,29 +66,13 @@ def run(product: Product, rows: Rows, v: Array) -> None:
                 _by_kernel(product, name, block, part)
 
 
-def _readable(v: Array, axes: int) -> bool:
-    return kernel_name(v.dtype) is not None and ready(v, v.dtype.newbyteorder("="), axes)
-
-
 def _by_kernel(product: Product, name: KernelName, rows: Rows, v: Array) -> None:
-    v = v if _readable(v, rows.axes) else v.astype(np.float64)
-    v_name = kernel_name(v.dtype)
-    assert v_name is not None
-    direct = ready(rows.out, rows.call.computed, rows.out_axes)
-    out = rows.out if direct else np.empty(rows.out.shape, rows.call.computed)
+    out = room(rows)
     x, where, _ = stage(rows, place=None)
-    _core.product(
-        product.kernel,
-        name,
-        x,
-        v_name,
-        bits(merge(v, rows.axes)),
-        bits(out if rows.call.reduces else merge(out, rows.axes)),
-        where,
-        rows.temperature,
-    )
-    if not direct:
-        np.copyto(rows.out, out, casting="unsafe")
+    v, v_name = operand(v, rows.axes)
+    target = out if rows.call.reduces else merge(out, rows.axes)
+    _core.product(product.kernel, name, x, v_name, v, bits(target), where, rows.temperature)
+    deliver(rows, out)
 
 
 def _by_formula(product: Product, rows: Rows, v: Array) -> Array:
@@ -97,8 +81,7 @@ def _by_formula(product: Product, rows: Rows, v: Array) -> Array:
     v = merge(v, rows.axes).astype(x.dtype)
     p = softmax_formulas.softmax(x, where, rows.temperature, rows.call.undefined)
     y = product.formula(p, v if where is None else np.where(where, v, 0))
-    if (
-        rows.temperature is not None
-    ):  # at T = 0 the limit is constant, and 1 / T may be inf: T = 1e-320
+    if rows.temperature is not None:
+        # At T = 0 the limit is constant; and 1 / T may be inf: T = 1e-320.
         y = y / np.where(rows.temperature == 0, np.inf, rows.temperature)[..., None]
     return y if where is None or y.shape != where.shape else np.where(where, y, 0)

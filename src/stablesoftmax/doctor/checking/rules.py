@@ -18,15 +18,7 @@ _INTEGERS = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "ui
 
 
 class Rules(Quotients, Logarithms, Losses):
-    """Hold each operation against the catalogue.
-
-    Parameters
-    ----------
-    values : Values
-        Where values are made.
-    reporter : Reporter
-        Who is told.
-    """
+    """Hold each operation against the catalogue."""
 
     def exponential(self, array: Value, node: ast.AST) -> None:
         """An exp: of unsigned integers, which wrap around in the shift."""
